@@ -1,0 +1,35 @@
+import sys
+from pathlib import Path
+
+PROJECT = Path(workflow.basedir)
+sys.path.insert(0, str(PROJECT / "scripts"))
+
+from spinegrade.runtime.fingerprint import code_fingerprint
+from spinegrade.settings import check_settings
+
+check_settings(config)
+
+COHORT = config["cohort"]["name"]
+RESULTS = f"results/{COHORT}"
+SHARDS = list(range(config["runtime"]["shards"]))
+FOLDS = list(range(config["cohort"]["folds"]))
+
+
+def out(room, *parts):
+    """Path of an output under results/{cohort}/<room>/."""
+    return "/".join((RESULTS, room, *parts))
+
+
+def log_of(stage):
+    """The log of a stage: results/{cohort}/logs/<stage>.log (wildcards may be in the name)."""
+    return f"{RESULTS}/logs/{stage}.log"
+
+
+def benchmark_of(stage):
+    """The benchmark table of a stage: results/{cohort}/benchmarks/<stage>.tsv."""
+    return f"{RESULTS}/benchmarks/{stage}.tsv"
+
+
+def shards_of(path):
+    """One path a shard, for a path that holds {shard}."""
+    return expand(path, shard=SHARDS)

@@ -1,0 +1,1 @@
+"""Patient space: affines, planes, projections, similarity shapes. No files, no torch."""

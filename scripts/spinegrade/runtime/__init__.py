@@ -1,0 +1,1 @@
+"""What a job needs around its work: files, logs, seeds, progress, fingerprints, devices."""

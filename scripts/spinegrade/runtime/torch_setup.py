@@ -1,0 +1,72 @@
+"""Torch made ready for a job: torchvision beside a CPU-only torch, threads, seeds, device.
+
+Import ``torch`` and ``timm`` in the project through this module's ``import_timm`` and
+``prepare``, so that the two always agree.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+_LIBRARY_REFERENCE: list[object] = []
+
+
+def declare_torchvision_operators() -> None:
+    """Let torchvision import where its compiled library cannot load.
+
+    The torchvision wheel that matches the pinned torch is built for CUDA. Beside a CPU-only
+    torch its operators are absent and ``import torchvision`` (hence timm) fails while it
+    registers two shape functions. Declaring those two operators is enough; the compiled
+    ones stay missing and say so when called. Where the library loads, nothing is declared.
+    """
+    import torch
+
+    if _LIBRARY_REFERENCE or hasattr(torch.ops.torchvision, "nms"):
+        return
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        raise ImportError("torchvision is not installed; install requirements.txt")
+    folder = os.path.dirname(spec.origin)
+    for name in ("_C.so", "_C.pyd"):
+        compiled = os.path.join(folder, name)
+        if os.path.exists(compiled):
+            try:
+                torch.ops.load_library(compiled)
+                return
+            except OSError:
+                break
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library.define(
+        "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+    )
+    _LIBRARY_REFERENCE.append(library)
+
+
+def import_timm() -> ModuleType:
+    """Import timm with torchvision made importable first."""
+    declare_torchvision_operators()
+    return importlib.import_module("timm")
+
+
+def prepare(seed: int, threads: int, device: str = "auto") -> torch.device:
+    """Seed torch, fix its math threads, ask for deterministic kernels; return the device.
+
+    ``device`` is ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
