@@ -45,7 +45,9 @@ def _describe(block: str, error: ValidationError) -> str:
             lines.append(f"unknown key {where}.{key}{hint} Allowed: {', '.join(sorted(known))}")
         return "; ".join(lines)
     if error.validator == "enum":
-        return f"{where} is {error.instance!r}; allowed: {', '.join(map(repr, error.validator_value))}"
+        return (
+            f"{where} is {error.instance!r}; allowed: {', '.join(map(repr, error.validator_value))}"
+        )
     return f"{where} is {error.instance!r}: {error.message}"
 
 

@@ -164,7 +164,7 @@ SCHEMAS: dict[str, dict[str, pa.Column]] = {
         "narrowing": _real(0.0, 1.0),
         **_PROBABILITIES,
         **_GRADE,
-        "mislabelled": pa.Column("bool"),
+        "mislabelled": pa.Column("bool", coerce=True),
         **_POINT_MM,
         "anatomy": _text(("typical", "four_lumbar", "six_lumbar")),
     },
@@ -200,7 +200,7 @@ def check_table(table: pd.DataFrame, kind: str, where: str | Path = "") -> pd.Da
         )
     table = table[list(columns)].reset_index(drop=True)
     for column, rule in columns.items():
-        if str(rule.dtype) == "str":
+        if str(rule.dtype).startswith("str"):
             table[column] = table[column].astype("str")
     try:
         table = pa.DataFrameSchema(columns).validate(table)

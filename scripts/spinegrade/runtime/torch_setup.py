@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -33,20 +34,18 @@ def declare_torchvision_operators() -> None:
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         raise ImportError("torchvision is not installed; install requirements.txt")
-    folder = os.path.dirname(spec.origin)
+    folder = Path(spec.origin).parent
     for name in ("_C.so", "_C.pyd"):
-        compiled = os.path.join(folder, name)
-        if os.path.exists(compiled):
+        compiled = folder / name
+        if compiled.exists():
             try:
-                torch.ops.load_library(compiled)
+                torch.ops.load_library(str(compiled))
                 return
             except OSError:
                 break
     library = torch.library.Library("torchvision", "FRAGMENT")
     library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define(
-        "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-    )
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _LIBRARY_REFERENCE.append(library)
 
 

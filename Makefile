@@ -1,0 +1,45 @@
+# The two commands of the README: make demo, make test. Both make the environment first.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+
+.PHONY: help env demo test lint format dag clean
+
+help: ## show these lines
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+env: $(VENV)/.ready ## make the pinned environment in .venv
+
+# torch first and by pip, with its companions pinned, so that nothing later can replace it;
+# the rest by uv, which resolves and unpacks in seconds.
+$(VENV)/.ready: requirements.txt requirements-dev.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH: install Python 3.11 or name another with make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements-dev.txt uv torch torchvision
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt
+	@touch $@
+
+demo: env ## run the main job on the embedded lumbar phantom cohort
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --cores $(CORES) --resources gpu=2
+
+test: env ## lint, then all tests
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+format: env ## format Python and Snakemake files in place
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile rules
+
+dag: env ## draw the rule graph and the job graph
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --cores 1 draw_dag
+
+clean: ## remove results, keep the environment
+	rm -rf results .snakemake

@@ -1,0 +1,34 @@
+# spinegrade: spine imaging studies to graded findings. This file is the contents page.
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "workflow_config.yaml"
+
+
+include: "rules/common.smk"
+
+
+if config["cohort"]["kind"] == "phantom":
+
+    include: "rules/phantom.smk"
+
+
+include: "rules/cohort.smk"
+include: "rules/convert.smk"
+include: "rules/shapes.smk"
+include: "rules/keypoints.smk"
+include: "rules/rois.smk"
+include: "rules/classifiers.smk"
+include: "rules/ensemble.smk"
+include: "rules/report.smk"
+include: "rules/dag.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        out("report", "report.html"),
+        out("ensemble", "score.json"),
+        out("ensemble", "submission.csv"),

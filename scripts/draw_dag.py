@@ -1,0 +1,18 @@
+"""Stage draw_dag: rule graph and job graph, as mermaid text and, with graphviz, pictures."""
+
+from pathlib import Path
+
+from spinegrade.runtime.dag import draw_graphs
+from spinegrade.runtime.stage import run_stage
+
+
+def main(job):
+    """Draw both graphs of the workflow as configured into the folder of the outputs."""
+    draw_graphs(
+        snakefile=Path(job.params.snakefile),
+        config=dict(job.params.config),
+        folder=Path(job.output.rules).parent,
+    )
+
+
+run_stage(snakemake, main)

@@ -1,0 +1,72 @@
+"""Tables are checked on write and on read; the first offending row is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from spinegrade.errors import SpinegradeError
+from spinegrade.tables import SCHEMAS, empty_table, read_table, read_tables, write_table
+
+
+def labels(**changes: object) -> pd.DataFrame:
+    row = {
+        "study": "7",
+        "condition": "spinal_canal_stenosis",
+        "level": "l4_l5",
+        "side": "central",
+        "grade": 2,
+    }
+    return pd.DataFrame([{**row, **changes}])
+
+
+def test_round_trip_keeps_text_ids_and_null_grades(tmp_path: Path) -> None:
+    table = pd.concat([labels(study="007"), labels(study="8", grade=None)])
+    write_table(tmp_path / "labels.parquet", table, "labels")
+    read = read_table(tmp_path / "labels.parquet", "labels")
+    assert read["study"].tolist() == ["007", "8"]
+    assert read["grade"].isna().tolist() == [False, True]
+    assert str(read["grade"].dtype) == "Int64"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"grade": 3}, ["grade", "3"]),
+        ({"level": "l6_s1"}, ["level", "l6_s1"]),
+        ({"sides": "left"}, ["unknown columns", "sides"]),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_nothing_is_written(
+    tmp_path: Path, changes: dict[str, object], words: list[str]
+) -> None:
+    path = tmp_path / "labels.parquet"
+    with pytest.raises(SpinegradeError) as caught:
+        write_table(path, labels(**changes), "labels")
+    for word in [*words, str(path)]:
+        assert word in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_repeated_key_is_named(tmp_path: Path) -> None:
+    twice = pd.concat([labels(), labels()])
+    with pytest.raises(SpinegradeError, match="row 1 repeats study=7"):
+        write_table(tmp_path / "labels.parquet", twice, "labels")
+
+
+def test_shards_join_and_empty_shards_are_fine(tmp_path: Path) -> None:
+    write_table(tmp_path / "0.parquet", labels(), "labels")
+    write_table(tmp_path / "1.parquet", empty_table("labels"), "labels")
+    joined = read_tables([tmp_path / "0.parquet", tmp_path / "1.parquet"], "labels")
+    assert len(joined) == 1
+
+
+def test_every_schema_has_an_empty_table() -> None:
+    for kind in SCHEMAS:
+        assert len(empty_table(kind)) == 0
+
+
+def test_an_absent_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpinegradeError, match=r"absent\.parquet: no such labels table"):
+        read_table(tmp_path / "absent.parquet", "labels")
