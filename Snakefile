@@ -1,10 +1,12 @@
 # spinegrade: spine imaging studies to graded findings. This file is the contents page.
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.27")
 
 
-configfile: "workflow_config.yaml"
+configfile: Path(workflow.basedir) / "workflow_config.yaml"
 
 
 include: "rules/common.smk"

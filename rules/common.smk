@@ -13,11 +13,19 @@ COHORT = config["cohort"]["name"]
 RESULTS = f"results/{COHORT}"
 SHARDS = list(range(config["runtime"]["shards"]))
 FOLDS = list(range(config["cohort"]["folds"]))
+# Where trained models come from: this cohort's own run, or a finished one (models.from).
+APPLY = config["models"]["from"] is not None
+TRAINED = config["models"]["from"].rstrip("/") if APPLY else RESULTS
 
 
 def out(room, *parts):
     """Path of an output under results/{cohort}/<room>/."""
     return "/".join((RESULTS, room, *parts))
+
+
+def trained(room, *parts):
+    """Path of something learnt: under this cohort's results, or under models.from."""
+    return "/".join((TRAINED, room, *parts))
 
 
 def log_of(stage):

@@ -96,4 +96,10 @@ def _contradictions(config: dict[str, Any]) -> list[str]:
             found.append(f"cohort.root is {cohort['root']!r}: there is no such folder")
     elif cohort["root"]:
         found.append("cohort.root must be null with cohort.kind phantom; the cohort makes its own")
+    source = config["models"]["from"]
+    if source and not Path(source).is_dir():
+        found.append(
+            f"models.from is {source!r}: there is no such folder; name the results folder of a "
+            "finished run, such as results/phantom_lumbar"
+        )
     return found
