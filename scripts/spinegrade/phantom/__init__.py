@@ -1,0 +1,1 @@
+"""The embedded cohorts: a parametric spine, imaged, labelled and written as the real ones are."""
