@@ -1,0 +1,88 @@
+from spinegrade.cohort.folders import listing_digest
+from spinegrade.cohort.layout import OPTIONAL, REQUIRED, TEST_IMAGES, TRAIN_IMAGES, csv_path
+
+
+def cohort_root():
+    """The folder with train.csv and train_images/: the user's, or the phantom cohort's."""
+    if config["cohort"]["kind"] == "phantom":
+        return out("phantom")
+    return config["cohort"]["root"]
+
+
+def cohort_csv(name):
+    """Path of a delivered table such as train.csv; None where a user's folder lacks it."""
+    if config["cohort"]["kind"] == "phantom":
+        return out("phantom", name)
+    found = csv_path(cohort_root(), name)
+    return None if found is None else str(found)
+
+
+def cohort_tables():
+    """The delivered tables that are there; index_cohort names the missing ones itself."""
+    found = (cohort_csv(name) for name in (*REQUIRED, *OPTIONAL))
+    return [path for path in found if path is not None]
+
+
+def cohort_listing():
+    """Changes when image files come or go; a phantom's change with its tables alone."""
+    if config["cohort"]["kind"] == "phantom":
+        return "phantom"
+    folders = (f"{cohort_root()}/{part}" for part in (TRAIN_IMAGES, TEST_IMAGES))
+    return " ".join(listing_digest(folder) for folder in folders)
+
+
+rule index_cohort:
+    input:
+        cohort_tables(),
+    output:
+        studies=out("cohort", "studies.parquet"),
+        series=out("cohort", "series.parquet"),
+        labels=out("cohort", "labels.parquet"),
+        landmarks=out("cohort", "landmarks.parquet"),
+        rejected=out("cohort", "rejected.parquet"),
+    log:
+        log_of("index_cohort"),
+    benchmark:
+        benchmark_of("index_cohort")
+    conda:
+        "../envs/base.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        code=code_fingerprint("index_cohort"),
+        root=cohort_root(),
+        shards=config["runtime"]["shards"],
+        listing=cohort_listing(),
+    message:
+        "Reading the tables and folders of the cohort"
+    script:
+        "../scripts/index_cohort.py"
+
+
+rule split_folds:
+    input:
+        studies=out("cohort", "studies.parquet"),
+        labels=out("cohort", "labels.parquet"),
+        folds_file=config["cohort"]["folds_file"] or [],
+    output:
+        folds=out("cohort", "folds.parquet"),
+    log:
+        log_of("split_folds"),
+    benchmark:
+        benchmark_of("split_folds")
+    conda:
+        "../envs/base.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code_fingerprint("split_folds"),
+        folds=config["cohort"]["folds"],
+        salt=config["cohort"]["fold_salt"],
+    message:
+        "Splitting the train studies into {params.folds} folds"
+    script:
+        "../scripts/split_folds.py"
