@@ -104,13 +104,17 @@ def disease_for_noise(
 
     ``readings`` (25, 25): correlation of the readings. Noise is independent by cell, so the
     narrowing's covariance is that of the readings less the noise on the diagonal; where that
-    is not definite, the nearest matrix with its diagonal is taken.
+    is not definite, the nearest definite matrix with that diagonal is taken.
     """
     mean, total = latent_severity(prevalence, thresholds)
     reliability = 1 - (noise / total) ** 2
     if (reliability <= 0).any():
         raise ValueError(f"rater noise {noise} exceeds the spread of a cell's readings")
-    covariance = nearest_covariance(readings, reliability)
+    # A rank correlation of nearly constant grades says little of the latent one and hangs
+    # little on it: near means near in rank correlation, each cell weighted by its untied share.
+    weight = np.sqrt(1 - (prevalence**3).sum(axis=1))
+    scale = np.outer(weight, weight)
+    covariance = nearest_covariance(readings * scale, reliability * weight**2) / scale
     root = np.sqrt(reliability)
     correlation = covariance / np.outer(root, root)
     np.fill_diagonal(correlation, 1.0)

@@ -20,7 +20,7 @@ from spinegrade.phantom.statistics import Floats
 
 _WEIGHTS = np.asarray(GRADE_WEIGHTS)
 _CONDITION = np.array([CONDITIONS.index(cell.condition) for cell in LUMBAR_CELLS])
-_CANAL = np.flatnonzero(_CONDITION == CONDITIONS.index(SPINAL))
+_CANAL = np.flatnonzero([cell.condition == SPINAL for cell in LUMBAR_CELLS])
 
 
 def _any_severe_weights(canal: Floats) -> tuple[Floats, Floats]:
@@ -101,10 +101,8 @@ def expected_score(probabilities: Floats, predictions: Floats) -> Score:
     weight = weighted.sum(axis=(0, 2))
     some, none = _any_severe_weights(np.asarray(probabilities, float)[:, _CANAL])
     m = predictions[:, _CANAL, 2].max(axis=1)
-    parts = [
-        float(loss[_CONDITION == number].sum() / weight[_CONDITION == number].sum())
-        for number in range(len(CONDITIONS))
-    ]
+    loss, weight = np.bincount(_CONDITION, loss), np.bincount(_CONDITION, weight)
+    parts = [float(part) for part in loss / weight]
     parts.append(float(-(xlogy(some, m) + xlogy(none, 1 - m)).sum() / (some + none).sum()))
     return Score(float(np.mean(parts)), *parts)
 
