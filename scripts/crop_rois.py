@@ -1,0 +1,22 @@
+"""Stage crop_rois: crops of one roi set and shard around the keypoints."""
+
+from spinegrade.rois.build import write_shard
+from spinegrade.rois.settings import roi_set_from_config
+from spinegrade.runtime.stage import run_stage
+
+
+def main(job):
+    """Crop the shard and write its array and its table."""
+    write_shard(
+        roi_set=roi_set_from_config(job.wildcards.roi_set, job.params.roi_set),
+        keypoints=job.input.keypoints,
+        stacks=job.input.stacks,
+        labels=job.input.labels,
+        folds=job.input.folds or None,
+        errors=job.input.errors,
+        array=job.output.array,
+        table=job.output.table,
+    )
+
+
+run_stage(snakemake, main)

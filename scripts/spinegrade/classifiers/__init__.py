@@ -1,0 +1,1 @@
+"""Grading crops: training by fold, out-of-fold and new predictions."""

@@ -1,0 +1,123 @@
+"""The network of a classifier: built from settings, stored, read back, run."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from spinegrade.classifiers.batches import BatchMaker
+from spinegrade.classifiers.settings import CropShape, Settings
+from spinegrade.errors import SpinegradeError
+from spinegrade.models.registry import build as build_model
+from spinegrade.runtime.files import atomic_path
+
+_LOGGER = logging.getLogger("spinegrade")
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def build_network(
+    settings: Settings, shapes: Mapping[str, CropShape], prior: NDArray[np.float32]
+) -> nn.Module:
+    """The untrained grader; ``prior`` (conditions, levels, 3) as of ``cells.log_prior``."""
+    return build_model(
+        "cell_grader",
+        architecture=settings.architecture,
+        encoder=settings.encoder_options,
+        views=settings.heads,
+        shapes={name: (shapes[name].slices, shapes[name].pixels) for name in settings.roi_sets},
+        share_encoder=settings.share_encoder,
+        prior=torch.from_numpy(prior),
+    )
+
+
+def save_network(path: Path, network: nn.Module, fold: int, trained_on: list[str]) -> None:
+    """Write weights with the fold and the studies that they were trained on, atomically."""
+    metadata = {"fold": str(fold), "trained_on": json.dumps(sorted(trained_on))}
+    tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def load_network(
+    path: Path, settings: Settings, shapes: Mapping[str, CropShape], device: torch.device
+) -> tuple[nn.Module, int, set[str]]:
+    """The stored grader ready to predict, its fold, and the studies it was trained on.
+
+    Raises SpinegradeError for weights of another network or without that record.
+    """
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+    if not {"fold", "trained_on"} <= set(metadata):
+        raise SpinegradeError(f"{path}: does not say what it was trained on; train it again")
+    tensors = load_file(path)
+    # Whatever it was trained from is in the file: no pretrained weights are looked up.
+    bare = replace(settings, pretrained=None)
+    network = build_network(bare, shapes, tensors["prior"].numpy())
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise SpinegradeError(
+            f"{path}: not the weights of classifier {settings.name} as configured ({error}); "
+            "train it again"
+        ) from error
+    network = network.to(device).eval()
+    return network, int(metadata["fold"]), set(json.loads(metadata["trained_on"]))
+
+
+def precision_of(settings: Settings, device: torch.device) -> torch.dtype:
+    """The number format of the device's heavy arithmetic; bfloat16 only where it is native."""
+    if device.type == "cuda":
+        dtype = _DTYPES[settings.precision_cuda]
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        dtype = _DTYPES[settings.precision_cpu]
+        native = torch.cpu._is_avx512_bf16_supported()
+    if dtype == torch.bfloat16 and not native:
+        _LOGGER.info("this machine has no native bfloat16: float32 instead")
+        return torch.float32
+    return dtype
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
+    """Mixed precision of ``dtype``; nothing for float32."""
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+@torch.inference_mode()
+def predict_cells(
+    network: nn.Module,
+    maker: BatchMaker,
+    chosen: NDArray[np.int64],
+    dtype: torch.dtype,
+    draws: int = 0,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """Probabilities (n, 3) of the cells at the places ``chosen``, the mean over looks.
+
+    Looks: as cropped and, for central cells, mirrored, plus ``draws`` that are shifted by
+    the detector's measured error.
+    """
+    settings, device = maker.settings, maker.device
+    generator = torch.Generator(device).manual_seed(seed)
+    looks = [(None, False), (None, True)]
+    looks += [(settings.augmentation, False)] * draws
+    total = np.zeros((len(chosen), 3))
+    size = 4 * settings.batch_size
+    for start in range(0, len(chosen), size):
+        part = chosen[start : start + size]
+        for augmentation, mirror in looks:
+            with autocast(device, dtype):
+                logits = network(*maker.make(part, augmentation, generator, mirror))
+            total[start : start + size] += logits.double().softmax(dim=1).cpu().numpy()
+    return total / total.sum(axis=1, keepdims=True)

@@ -1,0 +1,84 @@
+"""Predictions: every study by models that never saw it, new studies by the mean of all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spinegrade.classifiers.batches import BatchMaker
+from spinegrade.classifiers.cells import CELL_KEY, Cells
+from spinegrade.classifiers.network import load_network, precision_of, predict_cells
+from spinegrade.classifiers.settings import CropShape, Settings
+from spinegrade.errors import SpinegradeError
+from spinegrade.names import PROBABILITY_COLUMNS
+from spinegrade.runtime.seeds import stream_seed
+from spinegrade.runtime.torch_setup import prepare
+from spinegrade.tables import check_table
+
+_LOGGER = logging.getLogger("spinegrade")
+
+
+def predict(
+    settings: Settings,
+    shapes: Mapping[str, CropShape],
+    cells: Cells,
+    weights: Sequence[Path],
+    seed: int,
+    threads: int,
+    device: str = "auto",
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Out-of-fold and new predictions, two "predictions" tables.
+
+    Each cell of a study with a fold is predicted by that fold's model, each of a new study
+    by the mean over all. Raises SpinegradeError when a model was trained on a study that it
+    is to predict, or a fold has no model.
+    """
+    place = prepare(stream_seed(seed, settings.name, "predict"), threads, device)
+    maker = BatchMaker(cells, settings, place)
+    dtype = precision_of(settings, place)
+    of_fold = cells.table["fold"].to_numpy(float, na_value=np.nan)
+    new = np.flatnonzero(np.isnan(of_fold))
+    out_of_fold = np.full((len(of_fold), 3), np.nan)
+    of_new = np.zeros((len(new), 3))
+    draws = settings.test_draws
+    for path in weights:
+        network, fold, trained_on = load_network(Path(path), settings, shapes, place)
+        mine = np.flatnonzero(of_fold == fold)
+        _refuse_leak(path, trained_on, cells.table["study"].iloc[np.r_[mine, new]])
+        out_of_fold[mine] = predict_cells(network, maker, mine, dtype, draws, seed)
+        of_new += predict_cells(network, maker, new, dtype, draws, seed) / len(weights)
+        _LOGGER.info("fold %d predicted %d cells of its own, %d new", fold, len(mine), len(new))
+    known = np.flatnonzero(~np.isnan(of_fold))
+    missing = np.unique(of_fold[known][np.isnan(out_of_fold[known, 0])])
+    if len(missing):
+        raise SpinegradeError(
+            f"classifier {settings.name}: no model for the folds {missing.astype(int).tolist()}; "
+            "run train_classifier for them"
+        )
+    return (
+        _table(settings.name, cells.table.iloc[known], out_of_fold[known]),
+        _table(settings.name, cells.table.iloc[new], of_new),
+    )
+
+
+def _refuse_leak(path: str | Path, trained_on: set[str], studies: pd.Series) -> None:
+    leaked = sorted(trained_on & set(studies))
+    if leaked:
+        raise SpinegradeError(
+            f"{path} was trained on {len(leaked)} studies that it is to predict, {leaked[0]} "
+            "among them: the folds changed since; train this classifier again"
+        )
+
+
+def _table(
+    classifier: str, cells: pd.DataFrame, probabilities: NDArray[np.float64]
+) -> pd.DataFrame:
+    table = cells[[*CELL_KEY, "fold"]].assign(classifier=classifier)
+    for column, values in zip(PROBABILITY_COLUMNS, probabilities.T, strict=True):
+        table[column] = values
+    return check_table(table, "predictions")

@@ -1,0 +1,1 @@
+"""Crops around keypoints: which point, which stack, which pixels of patient space."""
