@@ -96,7 +96,7 @@ def test_sum_within_tolerance_is_divided_out() -> None:
 def test_bad_probabilities_name_the_row(values: list[float], words: str) -> None:
     labels, probabilities = tables()
     probabilities.loc[5, list(PROBABILITY_COLUMNS)] = values
-    with pytest.raises(SpinegradeError, match="row 5 .*study=b.*side=right") as caught:
+    with pytest.raises(SpinegradeError, match=r"row 5 .*study=b.*side=right") as caught:
         score(labels, probabilities)
     assert words in str(caught.value)
 
@@ -114,9 +114,9 @@ def test_bad_rows_are_refused_by_name() -> None:
         score(labels.assign(grade=[-1, 0, 0, 0, 0, 0, 0]), probabilities)
     with pytest.raises(SpinegradeError, match="unknown condition"):
         score(labels.replace({"condition": {SPINAL: "spinal"}}), probabilities)
-    with pytest.raises(SpinegradeError, match="missing columns .*p_severe"):
+    with pytest.raises(SpinegradeError, match=r"missing columns .*p_severe"):
         score(labels, probabilities.drop(columns="p_severe"))
-    with pytest.raises(SpinegradeError, match="row 1 .*has no study"):
+    with pytest.raises(SpinegradeError, match=r"row 1 .*has no study"):
         score(labels, probabilities.assign(study=["a", None, *"bbabb"]))
     with pytest.raises(SpinegradeError, match="'subarticular'"):
         score(labels[labels.condition != SUBARTICULAR], probabilities)

@@ -1,0 +1,112 @@
+from spinegrade.ensemble.members import chosen_members
+
+MEMBERS = chosen_members(config["ensemble"]["members"], config["classifiers"])
+ENSEMBLE_SETTINGS = {
+    **{key: value for key, value in config["ensemble"].items() if key != "members"},
+    "seed": config["runtime"]["seed"],
+}
+# What only a phantom has: the floor of its score.
+FLOOR = [out("phantom", "floor.json")] if config["cohort"]["kind"] == "phantom" else []
+if config["cohort"]["kind"] == "phantom":
+    SAMPLE_SUBMISSION = [out("phantom", "sample_submission.csv")]
+else:
+    sample_file = Path(config["cohort"]["root"]) / "sample_submission.csv"
+    SAMPLE_SUBMISSION = [str(sample_file)] if sample_file.exists() else []
+
+
+if APPLY:
+
+    rule apply_ensemble:
+        input:
+            labels=out("cohort", "labels.parquet"),
+            studies=out("cohort", "studies.parquet"),
+            weights=trained("ensemble", "weights.json"),
+            oof=expand(out("classifiers", "{member}", "oof.parquet"), member=MEMBERS),
+            new=expand(out("classifiers", "{member}", "new.parquet"), member=MEMBERS),
+            floor=FLOOR,
+        output:
+            weights=out("ensemble", "weights.json"),
+            probabilities=out("ensemble", "probabilities.parquet"),
+            prior=out("ensemble", "prior.parquet"),
+            filled=out("ensemble", "filled.csv"),
+            score=out("ensemble", "score.json"),
+        log:
+            log_of("apply_ensemble"),
+        benchmark:
+            benchmark_of("apply_ensemble")
+        conda:
+            "../envs/base.yaml"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=30,
+        params:
+            code=code_fingerprint("apply_ensemble"),
+            members=MEMBERS,
+            settings=ENSEMBLE_SETTINGS,
+            math_threads=1,
+        message:
+            "Combining the classifiers with the weights of a finished run"
+        script:
+            "../scripts/apply_ensemble.py"
+
+else:
+
+    rule fit_ensemble:
+        input:
+            labels=out("cohort", "labels.parquet"),
+            folds=out("cohort", "folds.parquet"),
+            studies=out("cohort", "studies.parquet"),
+            oof=expand(out("classifiers", "{member}", "oof.parquet"), member=MEMBERS),
+            new=expand(out("classifiers", "{member}", "new.parquet"), member=MEMBERS),
+            floor=FLOOR,
+        output:
+            weights=out("ensemble", "weights.json"),
+            probabilities=out("ensemble", "probabilities.parquet"),
+            prior=out("ensemble", "prior.parquet"),
+            filled=out("ensemble", "filled.csv"),
+            score=out("ensemble", "score.json"),
+        log:
+            log_of("fit_ensemble"),
+        benchmark:
+            benchmark_of("fit_ensemble")
+        conda:
+            "../envs/base.yaml"
+        threads: 1
+        resources:
+            mem_mb=4000,
+            runtime=60,
+        params:
+            code=code_fingerprint("fit_ensemble"),
+            members=MEMBERS,
+            settings=ENSEMBLE_SETTINGS,
+            math_threads=1,
+        message:
+            "Weighing the classifiers on their out-of-fold probabilities"
+        script:
+            "../scripts/fit_ensemble.py"
+
+
+rule write_submission:
+    input:
+        probabilities=out("ensemble", "probabilities.parquet"),
+        studies=out("cohort", "studies.parquet"),
+        sample=SAMPLE_SUBMISSION,
+    output:
+        submission=out("ensemble", "submission.csv"),
+    log:
+        log_of("write_submission"),
+    benchmark:
+        benchmark_of("write_submission")
+    conda:
+        "../envs/base.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code_fingerprint("write_submission"),
+    message:
+        "Writing submission.csv"
+    script:
+        "../scripts/write_submission.py"

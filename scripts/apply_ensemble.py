@@ -1,0 +1,23 @@
+"""Stage apply_ensemble: the weights and the prior of a finished run, on new studies."""
+
+from pathlib import Path
+
+from spinegrade.ensemble.stage import EnsembleOutputs, EnsembleSettings, apply_ensemble
+from spinegrade.runtime.stage import run_stage
+
+
+def main(job):
+    """Combine the classifiers' predictions; nothing is fitted."""
+    pairs = zip(job.params.members, job.input.oof, job.input.new, strict=True)
+    apply_ensemble(
+        labels=job.input.labels,
+        studies=job.input.studies,
+        trained_weights=job.input.weights,
+        predictions={name: [oof, new] for name, oof, new in pairs},
+        outputs=EnsembleOutputs(**{name: Path(path) for name, path in job.output.items()}),
+        settings=EnsembleSettings(**job.params.settings),
+        floor=next(iter(job.input.floor), None),
+    )
+
+
+run_stage(snakemake, main)

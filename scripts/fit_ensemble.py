@@ -1,0 +1,23 @@
+"""Stage fit_ensemble: the cross-fitted prior, the members' weights, the score."""
+
+from pathlib import Path
+
+from spinegrade.ensemble.stage import EnsembleOutputs, EnsembleSettings, fit_ensemble
+from spinegrade.runtime.stage import run_stage
+
+
+def main(job):
+    """Fit the ensemble on the classifiers' out-of-fold predictions."""
+    pairs = zip(job.params.members, job.input.oof, job.input.new, strict=True)
+    fit_ensemble(
+        labels=job.input.labels,
+        folds=job.input.folds,
+        studies=job.input.studies,
+        predictions={name: [oof, new] for name, oof, new in pairs},
+        outputs=EnsembleOutputs(**{name: Path(path) for name, path in job.output.items()}),
+        settings=EnsembleSettings(**job.params.settings),
+        floor=next(iter(job.input.floor), None),
+    )
+
+
+run_stage(snakemake, main)

@@ -1,0 +1,1 @@
+"""Members' probabilities to one: the prior, weights, calibration, score and submission."""

@@ -1,0 +1,88 @@
+"""The prior: what is known of a cell before its study is looked at.
+
+Per condition and level q_c is proportional to w_c (n_c + 3 p_c): n_c counts the grade c in
+the training folds, p_c is the grade's share over all levels of the condition there, w_c is
+the sample weight 1, 2, 4. The shares pull levels with few labels towards the condition;
+the weights make q the best constant for the weighted log loss.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from spinegrade.errors import SpinegradeError
+from spinegrade.names import (
+    CONDITIONS,
+    GRADE_WEIGHTS,
+    GRADES,
+    LUMBAR_CELLS,
+    LUMBAR_LEVELS,
+    PROBABILITY_COLUMNS,
+)
+
+PRIOR = "prior"
+"""The prior's name in the column ``classifier``."""
+
+_PSEUDO_COUNT = 3.0
+
+Prior = dict[str, dict[str, list[float]]]
+"""Condition, then level, to the three probabilities."""
+
+
+def fit_prior(labels: pd.DataFrame) -> Prior:
+    """Fit the prior on a labels table; missing grades are left out.
+
+    A grade that a condition never has in ``labels`` (tiny cohorts) gets one count more, as
+    the other two do, so that no probability is zero. Raises SpinegradeError for a condition
+    without a single labelled cell.
+    """
+    known = labels[labels["grade"].notna()]
+    place = pd.MultiIndex.from_product([CONDITIONS, LUMBAR_LEVELS, GRADES])
+    counts = known.groupby(["condition", "level", "grade"]).size().reindex(place, fill_value=0)
+    counts = counts.to_numpy(dtype=np.float64).reshape(len(CONDITIONS), len(LUMBAR_LEVELS), 3)
+    prior: Prior = {}
+    for condition, by_level in zip(CONDITIONS, counts, strict=True):
+        whole = by_level.sum(axis=0)
+        if whole.sum() == 0:
+            raise SpinegradeError(
+                f"prior: the training folds hold no labelled cell of {condition}; give more "
+                "labelled studies or fewer folds"
+            )
+        if (whole == 0).any():
+            whole = whole + 1.0
+        share = whole / whole.sum()
+        weighted = np.asarray(GRADE_WEIGHTS) * (by_level + _PSEUDO_COUNT * share)
+        weighted /= weighted.sum(axis=1, keepdims=True)
+        prior[condition] = dict(zip(LUMBAR_LEVELS, weighted.tolist(), strict=True))
+    return prior
+
+
+def prior_table(prior: Prior, studies: list[str], fold: int | None) -> pd.DataFrame:
+    """All 25 cells of ``studies`` with the prior's probabilities: a predictions table."""
+    rows = pd.DataFrame(LUMBAR_CELLS)
+    rows[list(PROBABILITY_COLUMNS)] = [prior[cell.condition][cell.level] for cell in LUMBAR_CELLS]
+    table = pd.concat([rows.assign(study=study) for study in studies], ignore_index=True)
+    fold_column = pd.array([fold] * len(table), dtype="Int64")
+    return table.assign(classifier=PRIOR, fold=fold_column)
+
+
+def cross_fitted_prior(labels: pd.DataFrame, fold_of: pd.Series) -> tuple[pd.DataFrame, Prior]:
+    """The prior of every study, from the folds that the study is not in.
+
+    ``fold_of``: Int64 fold by study id, null for a study in no fold (a new one, or one that
+    nothing was trained on), which gets the prior of all folds together. Labels of studies
+    in no fold are never counted. Returns the predictions table and the prior of all folds.
+    """
+    in_folds = fold_of.dropna()
+    fold_of_row = labels["study"].map(in_folds)
+    whole = fit_prior(labels[fold_of_row.notna()])
+    parts = []
+    for fold in sorted(in_folds.unique()):
+        others = labels[fold_of_row.notna() & (fold_of_row != fold)]
+        studies = list(in_folds.index[in_folds == fold])
+        parts.append(prior_table(fit_prior(others), studies, int(fold)))
+    outside = list(fold_of.index[fold_of.isna()])
+    if outside:
+        parts.append(prior_table(whole, outside, None))
+    return pd.concat(parts, ignore_index=True), whole

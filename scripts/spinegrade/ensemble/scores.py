@@ -1,0 +1,111 @@
+"""score.json: the ensemble beside the prior, each member alone, and a phantom's floor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from spinegrade.ensemble.board import Board, count_filled
+from spinegrade.errors import SpinegradeError
+from spinegrade.metrics.bootstrap import bootstrap_score, compare
+from spinegrade.metrics.cells import Cells
+from spinegrade.metrics.rsna2024 import score_cells
+from spinegrade.names import CONDITIONS
+
+
+def labelled_cells(board: Board) -> tuple[Cells, np.ndarray]:
+    """The labelled cells of a board and the mask (n,) that picks them."""
+    mask = board.grade >= 0
+    kept, study = np.unique(board.study[mask], return_inverse=True)
+    names = board.table["study"].to_numpy(dtype=object)
+    first = np.searchsorted(board.study, kept)
+    cells = Cells(
+        names[first],
+        study,
+        board.condition[mask],
+        board.table["level"].to_numpy(dtype=object)[mask],
+        board.table["side"].to_numpy(dtype=object)[mask],
+        board.grade[mask],
+    )
+    return cells, mask
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers to nine decimals, so that a file does not depend on the last bit of a sum."""
+    if isinstance(value, dict):
+        return {str(key): _rounded(part) for key, part in value.items()}
+    return round(value, 9) if isinstance(value, float) else value
+
+
+def _against_floor(total: float, floor: dict[str, Any]) -> dict[str, Any]:
+    try:
+        realised = floor["realised_floor"]
+        return {
+            "expected": floor["expected_floor"],
+            "realised": realised,
+            "ratio_to_realised": total / realised["total"],
+        }
+    except (KeyError, TypeError, ZeroDivisionError) as error:
+        raise SpinegradeError(
+            f"the phantom's floor.json lacks expected_floor or realised_floor.total ({error!r}); "
+            "make the phantom again"
+        ) from error
+
+
+def score_report(
+    board: Board,
+    probabilities: np.ndarray,
+    in_sample: np.ndarray | None,
+    floor: dict[str, Any] | None,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """The content of score.json.
+
+    ``probabilities`` (n, 3): the ensemble's, cross-fitted; ``in_sample`` (n, 3) or None when
+    nothing was fitted. A classifier alone is scored on every labelled cell, the prior
+    standing in where it has none. Where the labels do not cover all three conditions there
+    is no score: "scored" is false and "reason" says why.
+    """
+    cells, mask = labelled_cells(board)
+    report: dict[str, Any] = {
+        "counts": {
+            "studies": int(board.study.max(initial=-1)) + 1,
+            "studies_scored": len(cells.studies),
+            "cells_scored": len(cells),
+            "cells_without_label_in_folds": int(((board.grade < 0) & (board.fold >= 0)).sum()),
+            "filled": count_filled(board),
+        },
+        "served": {
+            name: [CONDITIONS[code] for code in np.flatnonzero(board.served[row])]
+            for row, name in enumerate(board.members)
+        },
+    }
+    absent = [name for code, name in enumerate(CONDITIONS) if not (cells.condition == code).any()]
+    if absent:
+        reason = f"no labelled cell of {', '.join(absent)}"
+        return {**report, "scored": False, "reason": reason}
+    ensemble = score_cells(cells, probabilities[mask])
+    prior = board.values[0][mask]
+    comparison = compare(cells, probabilities[mask], prior, resamples, seed)
+    intervals = bootstrap_score(cells, probabilities[mask], resamples, seed)
+    report |= {
+        "scored": True,
+        "ensemble": ensemble.as_dict(),
+        "ensemble_intervals": {part: value.as_dict() for part, value in intervals.items()},
+        "ensemble_in_sample": (
+            None if in_sample is None else score_cells(cells, in_sample[mask]).as_dict()
+        ),
+        "prior": score_cells(cells, prior).as_dict(),
+        "classifiers": {
+            name: score_cells(cells, board.values[row][mask]).as_dict()
+            for row, name in enumerate(board.members)
+            if row > 0
+        },
+        "ratio_to_prior": comparison.ratio.as_dict(),
+        "difference_to_prior": comparison.difference.as_dict(),
+        "bootstrap_resamples": resamples,
+        "floor": None if floor is None else _against_floor(ensemble.total, floor),
+    }
+    return _rounded(report)

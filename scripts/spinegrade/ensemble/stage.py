@@ -1,0 +1,167 @@
+"""From tables to tables: what the rules fit_ensemble and apply_ensemble do."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from spinegrade.ensemble.board import Board, count_filled, filled_cells, gather
+from spinegrade.ensemble.combine import apply_combinations, fit_combinations
+from spinegrade.ensemble.prior import PRIOR, cross_fitted_prior, prior_table
+from spinegrade.ensemble.scores import score_report
+from spinegrade.errors import SpinegradeError
+from spinegrade.metrics.cells import KEY
+from spinegrade.runtime.files import atomic_path, read_json, write_json
+from spinegrade.tables import read_table, read_tables, write_table
+
+_LOGGER = logging.getLogger("spinegrade")
+ENSEMBLE = "ensemble"
+
+
+@dataclass(frozen=True)
+class EnsembleSettings:
+    """The ensemble's part of the configuration, and the run's seed.
+
+    ``prior_member``: whether the prior is a member; ``calibration``: off, on or auto;
+    ``calibration_spread``: how far a calibration may move (a standard deviation of
+    logarithms); ``bootstrap_resamples``: resamples of studies for the intervals.
+    """
+
+    prior_member: bool = True
+    calibration: str = "auto"
+    calibration_spread: float = 0.25
+    bootstrap_resamples: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class EnsembleOutputs:
+    """Where the stage writes."""
+
+    weights: Path
+    probabilities: Path
+    prior: Path
+    filled: Path
+    score: Path
+
+
+def read_predictions(paths: dict[str, list[str]]) -> dict[str, pd.DataFrame]:
+    """Out-of-fold and new predictions of each classifier, joined, by its name.
+
+    Raises SpinegradeError for a table that holds another classifier's rows and for a name
+    that the ensemble uses itself.
+    """
+    tables = {}
+    for name, files in paths.items():
+        if name in (PRIOR, ENSEMBLE):
+            raise SpinegradeError(f"a classifier may not be called {name!r}; rename it")
+        table = read_tables(files, "predictions")
+        strangers = sorted(set(table["classifier"]) - {name})
+        if strangers:
+            raise SpinegradeError(
+                f"{', '.join(map(str, files))}: expected rows of classifier {name!r} only, found "
+                f"{strangers}; rerun the rule that made it"
+            )
+        tables[name] = table
+    return tables
+
+
+def _write(
+    outputs: EnsembleOutputs,
+    board: Board,
+    probabilities: np.ndarray,
+    prior: pd.DataFrame,
+    weights: dict[str, object],
+    score: dict[str, object],
+) -> None:
+    missing = filled_cells(board)
+    if len(missing):
+        counts = {name: sum(part.values()) for name, part in count_filled(board).items()}
+        _LOGGER.warning("filled with the prior, by classifier: %s (see filled.csv)", counts)
+    with atomic_path(outputs.filled) as temporary:
+        missing[["classifier", *KEY]].to_csv(temporary, index=False)
+    write_table(outputs.prior, prior, "predictions")
+    write_table(outputs.probabilities, board.predictions(probabilities, ENSEMBLE), "predictions")
+    write_json(outputs.weights, weights)
+    write_json(outputs.score, score)
+
+
+def fit_ensemble(
+    labels: str | Path,
+    folds: str | Path,
+    studies: str | Path,
+    predictions: dict[str, list[str]],
+    outputs: EnsembleOutputs,
+    settings: EnsembleSettings,
+    floor: str | Path | None = None,
+) -> None:
+    """Fit the prior and the ensemble, score both, and write every table of the room.
+
+    ``predictions``: the predictions tables (out-of-fold and new) of each classifier;
+    ``floor``: a phantom's floor.json. Studies in no fold are combined with what was fitted
+    on all folds.
+    """
+    label_table = read_table(labels, "labels")
+    fold_table = read_table(folds, "folds").set_index("study")["fold"]
+    everyone = read_table(studies, "studies")["study"]
+    strangers = fold_table.index.difference(pd.Index(everyone))
+    if len(strangers):
+        raise SpinegradeError(
+            f"{folds}: study {strangers[0]} is not in {studies}; rerun split_folds"
+        )
+    fold_of = fold_table.reindex(everyone)
+    prior, whole_prior = cross_fitted_prior(label_table, fold_of)
+    board = gather(label_table, fold_of, prior, read_predictions(predictions))
+    fitted, cross_fitted, in_sample = fit_combinations(
+        board, settings.prior_member, settings.calibration, settings.calibration_spread
+    )
+    score = score_report(
+        board,
+        cross_fitted,
+        in_sample,
+        read_json(floor) if floor else None,
+        settings.bootstrap_resamples,
+        settings.seed,
+    )
+    weights = {"prior": whole_prior, **fitted.as_dict()}
+    _write(outputs, board, cross_fitted, prior, weights, score)
+
+
+def apply_ensemble(
+    labels: str | Path,
+    studies: str | Path,
+    trained_weights: str | Path,
+    predictions: dict[str, list[str]],
+    outputs: EnsembleOutputs,
+    settings: EnsembleSettings,
+    floor: str | Path | None = None,
+) -> None:
+    """Combine another run's studies with the weights and the prior of a finished run.
+
+    Nothing is fitted: every study counts as new, and labels, where there are any, serve the
+    score alone.
+    """
+    trained = read_json(trained_weights)
+    label_table = read_table(labels, "labels")
+    everyone = sorted(read_table(studies, "studies")["study"])
+    fold_of = pd.Series(pd.array([pd.NA] * len(everyone), dtype="Int64"), index=everyone)
+    prior = prior_table(trained["prior"], everyone, None)
+    # Whatever fold this run's studies are in, none of the finished run's models saw them.
+    tables = read_predictions(predictions)
+    for table in tables.values():
+        table["fold"] = pd.array([pd.NA] * len(table), dtype="Int64")
+    board = gather(label_table, fold_of, prior, tables)
+    probabilities = apply_combinations(board, trained["all_folds"])
+    score = score_report(
+        board,
+        probabilities,
+        None,
+        read_json(floor) if floor else None,
+        settings.bootstrap_resamples,
+        settings.seed,
+    )
+    _write(outputs, board, probabilities, prior, trained, score)

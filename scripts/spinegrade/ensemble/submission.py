@@ -1,0 +1,96 @@
+"""submission.csv: the test studies' probabilities as the competition takes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from spinegrade.errors import SpinegradeError
+from spinegrade.names import GRADE_NAMES, LUMBAR_CELLS, PROBABILITY_COLUMNS, Cell, row_id
+from spinegrade.runtime.files import write_text
+from spinegrade.tables import read_table
+
+DECIMALS = 6
+_UNITS = 10**DECIMALS
+
+
+def rounded_units(probabilities: np.ndarray) -> np.ndarray:
+    """Probabilities (n, 3) as whole millionths (n, 3) int64 that sum to exactly a million.
+
+    Largest remainder: each is rounded down, and the units still missing go to the largest
+    fractions, to the earlier column on a tie.
+    """
+    scaled = probabilities / probabilities.sum(axis=1, keepdims=True) * _UNITS
+    units = np.floor(scaled).astype(np.int64)
+    short = _UNITS - units.sum(axis=1)
+    order = np.argsort(-(scaled - units), axis=1, kind="stable")
+    rank = np.argsort(order, axis=1, kind="stable")
+    return units + (rank < short[:, None])
+
+
+def _wanted_rows(sample: str | Path | None, known: list[str]) -> list[str]:
+    """Row ids in the order of the sample submission, else as given; both must agree."""
+    if sample is None or not Path(sample).exists():
+        return known
+    table = pd.read_csv(sample, dtype="str")
+    if "row_id" not in table.columns:
+        raise SpinegradeError(f"{sample}: no column row_id; found {list(table.columns)}")
+    wanted = list(table["row_id"])
+    repeated = table["row_id"][table["row_id"].duplicated()]
+    if len(repeated):
+        raise SpinegradeError(f"{sample}: row {repeated.index[0]} repeats {repeated.iloc[0]!r}")
+    unknown = sorted(set(wanted) - set(known))
+    if unknown:
+        raise SpinegradeError(
+            f"{sample}: {len(unknown)} row ids that belong to no test study and cell, the first "
+            f"{unknown[0]!r}; expected <study>_<cell> with a study of test_series_descriptions.csv"
+        )
+    missing = sorted(set(known) - set(wanted))
+    if missing:
+        raise SpinegradeError(
+            f"{sample}: lacks {len(missing)} rows of the test studies, the first {missing[0]!r}; "
+            "it must hold 25 rows for each"
+        )
+    return wanted
+
+
+def write_submission(
+    probabilities: str | Path,
+    studies: str | Path,
+    sample: str | Path | None,
+    submission: str | Path,
+) -> None:
+    """Write row_id, normal_mild, moderate, severe for every cell of every test study.
+
+    ``sample``: sample_submission.csv, whose row order is kept; None or an absent file means
+    studies in the order of their ids, cells in the order of ``names.LUMBAR_CELLS``. Values
+    have six decimals and sum to exactly one. Raises SpinegradeError for a sample with
+    unknown, repeated or missing rows and for a test study without probabilities.
+    """
+    table = read_table(studies, "studies")
+    tested = sorted(table.loc[table["split"] == "test", "study"])
+    known = [row_id(study, cell) for study in tested for cell in LUMBAR_CELLS]
+    wanted = _wanted_rows(sample, known)
+    predictions = read_table(probabilities, "predictions")
+    predictions = predictions[predictions["study"].isin(tested)]
+    rows = [
+        row_id(study, Cell(condition, level, side))
+        for study, condition, level, side in predictions[
+            ["study", "condition", "level", "side"]
+        ].itertuples(index=False)
+    ]
+    values = predictions[list(PROBABILITY_COLUMNS)].to_numpy(dtype=np.float64)
+    units = dict(zip(rows, rounded_units(values).tolist(), strict=True))
+    absent = [row for row in wanted if row not in units]
+    if absent:
+        raise SpinegradeError(
+            f"{probabilities}: no probabilities for {len(absent)} rows of the submission, the "
+            f"first {absent[0]!r}; rerun fit_ensemble"
+        )
+    lines = [",".join(("row_id", *GRADE_NAMES))]
+    for row in wanted:
+        decimals = (f"{n // _UNITS}.{n % _UNITS:0{DECIMALS}d}" for n in units[row])
+        lines.append(",".join((row, *decimals)))
+    write_text(submission, "\n".join(lines) + "\n")

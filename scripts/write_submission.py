@@ -1,0 +1,17 @@
+"""Stage write_submission: the test studies' probabilities as the competition takes them."""
+
+from spinegrade.ensemble.submission import write_submission
+from spinegrade.runtime.stage import run_stage
+
+
+def main(job):
+    """Write submission.csv."""
+    write_submission(
+        probabilities=job.input.probabilities,
+        studies=job.input.studies,
+        sample=next(iter(job.input.sample), None),
+        submission=job.output.submission,
+    )
+
+
+run_stage(snakemake, main)
