@@ -1,0 +1,315 @@
+"""The simulated scanner: from label maps to 12-bit slices.
+
+Each slice averages several planes across its thickness (the slice profile), trilinearly
+sampled from the fine map where that reaches and from the coarse one elsewhere. Then come coil
+sensitivity, in-plane low-pass, wrap, ghosts, Rician noise and scaling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from spinegrade.phantom.body import BodyMaps
+from spinegrade.phantom.canvas import Canvas, Grid
+from spinegrade.phantom.sequences import Placement, Series, Stack
+from spinegrade.phantom.tissues import TissueState, signal_table
+
+Slices = NDArray[np.float32]
+_PLANES = 5
+_BLEND_MM = 2.0
+
+
+@dataclass(frozen=True)
+class Artefacts:
+    """One series' imperfections. Noise and ghosts are shares of the bright tissue's signal."""
+
+    noise: float
+    blur_px: float
+    noise_blur_px: float
+    coil_depth_mm: float
+    coil_floor: float
+    bias: NDArray[np.float64]
+    ghost: float
+    wrap: float
+    bright: float
+    sharpen: float
+
+
+def draw_artefacts(rng: np.random.Generator, wide: bool) -> Artefacts:
+    """Imperfections of one series; ``wide`` draws them far beyond the usual."""
+    much = 2.0 if wide else 1.0
+    return Artefacts(
+        noise=float(0.022 * np.exp(much * rng.normal(0, 0.4))),
+        blur_px=float(rng.uniform(0.45, 0.75) if not wide else rng.uniform(0.3, 1.8)),
+        noise_blur_px=float(rng.uniform(0.0, 0.6)),
+        coil_depth_mm=float(rng.uniform(70, 150) if not wide else rng.uniform(50, 400)),
+        coil_floor=float(rng.uniform(0.02, 0.12)),
+        bias=rng.normal(0, 0.08 * much, (4, 4)),
+        ghost=float(rng.uniform(0.01, 0.05) if rng.uniform() < 0.3 else 0.0),
+        wrap=float(rng.uniform(0.3, 0.8) if rng.uniform() < 0.2 else 0.0),
+        bright=float(rng.uniform(500, 1500)),
+        sharpen=float(rng.uniform(0.0, 0.5)),
+    )
+
+
+def _volume(canvas: Canvas, table: NDArray[np.float32]) -> torch.Tensor:
+    labels = canvas.labels
+    flat = labels.reshape(labels.shape[0], -1)
+    signal = cv2.LUT(flat, table.reshape(1, 256))
+    return torch.from_numpy(signal.reshape(1, 1, *labels.shape))
+
+
+def _to_grid(grid: Grid, placement: Placement) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Linear part (3, 3) and offset (3,) from patient mm to grid_sample's (x, y, z) in -1 .. 1."""
+    origin = np.array(grid.origin_mm[::-1])
+    half = 0.5 * (np.array(grid.shape[::-1]) - 1) * np.array(grid.spacing_mm[::-1])
+    linear = placement.rotation.T / half[:, None]
+    offset = -(placement.rotation.T @ placement.shift + origin + half) / half
+    return linear, offset
+
+
+def _sample(
+    volume: torch.Tensor,
+    linear: NDArray[np.float64],
+    offset: NDArray[np.float64],
+    start: NDArray[np.float64],
+    step_column: NDArray[np.float64],
+    step_row: NDArray[np.float64],
+    across: NDArray[np.float64],
+    planes: NDArray[np.float64],
+    rows: int,
+    cols: int,
+    padding: str,
+) -> torch.Tensor:
+    """Mean over ``planes`` (mm across) of a (rows, cols) slice that starts at ``start``."""
+    base = torch.from_numpy((linear @ start + offset).astype(np.float32))
+    by_column = torch.from_numpy((linear @ step_column).astype(np.float32))
+    by_row = torch.from_numpy((linear @ step_row).astype(np.float32))
+    by_plane = torch.from_numpy((linear @ across).astype(np.float32))
+    column = torch.arange(cols, dtype=torch.float32)[:, None] * by_column
+    row = torch.arange(rows, dtype=torch.float32)[:, None] * by_row
+    plane = torch.from_numpy(planes.astype(np.float32))[:, None] * by_plane + base
+    places = plane[:, None, None] + (row[:, None] + column[None])[None]
+    sampled = torch.nn.functional.grid_sample(
+        volume, places[None], mode="bilinear", padding_mode=padding, align_corners=True
+    )
+    return sampled[0, 0].mean(dim=0)
+
+
+def _fine_box(
+    stack: Stack, index: int, grid: Grid, placement: Placement
+) -> tuple[int, int, int, int]:
+    """First and past-last row and column that the fine grid may reach on one slice."""
+    corners = np.array(
+        [
+            [
+                grid.origin_mm[2 - axis]
+                + bit * (grid.shape[2 - axis] - 1) * grid.spacing_mm[2 - axis]
+                for axis, bit in enumerate(bits)
+            ]
+            for bits in np.ndindex(2, 2, 2)
+        ]
+    )
+    patient = placement.to_patient(corners)
+    offset = patient - stack.position(index)
+    normal = stack.normal
+    distance = offset @ normal
+    # Cut the box's edges with the slice's slab, so that the rectangle is tight.
+    points = [
+        point for point, gap in zip(offset, distance, strict=True) if abs(gap) < stack.thickness_mm
+    ]
+    for one in range(8):
+        for axis in (1, 2, 4):
+            other = one ^ axis
+            if other > one and distance[one] * distance[other] < 0:
+                share = distance[one] / (distance[one] - distance[other])
+                points.append(offset[one] + share * (offset[other] - offset[one]))
+    if not points:
+        return 0, 0, 0, 0
+    places = np.array(points)
+    margin = stack.thickness_mm
+    limits = []
+    for direction, size in ((stack.along_column, stack.rows), (stack.along_row, stack.cols)):
+        along = places @ direction
+        low = int(np.clip(np.floor((along.min() - margin) / stack.spacing_mm), 0, size))
+        high = int(np.clip(np.ceil((along.max() + margin) / stack.spacing_mm) + 1, low, size))
+        limits += [low, high]
+    return tuple(limits)
+
+
+class Scanner:
+    """Images one patient: ``maps`` placed in the scanner, with the patient's tissues."""
+
+    def __init__(self, maps: BodyMaps, placement: Placement, state: TissueState) -> None:
+        self.maps = maps
+        self.placement = placement
+        self.state = state
+
+    def ideal(self, series: Series, wrap: float = 0.0) -> list[Slices]:
+        """Noise-free slices of every stack, (count, rows, cols) float32 each."""
+        table = signal_table(series.sequence, self.state)
+        fine = _volume(self.maps.fine, table)
+        coarse = _volume(self.maps.coarse, table)
+        return [self._stack(stack, fine, coarse, wrap) for stack in series.stacks]
+
+    def _stack(self, stack: Stack, fine: torch.Tensor, coarse: torch.Tensor, wrap: float) -> Slices:
+        fine_map = _to_grid(self.maps.fine.grid, self.placement)
+        coarse_map = _to_grid(self.maps.coarse.grid, self.placement)
+        result = np.empty((stack.count, stack.rows, stack.cols), np.float32)
+        profile = stack.thickness_mm * ((np.arange(_PLANES) + 0.5) / _PLANES - 0.5)
+        thin = stack.thickness_mm * np.array([-0.25, 0.25])
+        half_rows, half_cols = (stack.rows + 1) // 2, (stack.cols + 1) // 2
+        column, row = stack.spacing_mm * stack.along_row, stack.spacing_mm * stack.along_column
+        across = stack.normal
+        stretch = np.array([[2.0, 0, 0.0], [0, 2.0, 0.0]])
+        shift = stack.cols * column
+        grid = self.maps.fine.grid
+        ramp = [
+            0.5 * (count - 1) * step / _BLEND_MM
+            for count, step in zip(grid.shape[::-1], grid.spacing_mm[::-1], strict=True)
+        ]
+        for index in range(stack.count):
+            start = stack.position(index)
+            low = _sample(
+                coarse,
+                *coarse_map,
+                start,
+                2 * column,
+                2 * row,
+                across,
+                thin,
+                half_rows,
+                half_cols,
+                "zeros",
+            )
+            if wrap > 0:
+                for sign in (-1.0, 1.0):
+                    low = low + wrap * _sample(
+                        coarse,
+                        *coarse_map,
+                        start + sign * shift,
+                        2 * column,
+                        2 * row,
+                        across,
+                        thin[:1],
+                        half_rows,
+                        half_cols,
+                        "zeros",
+                    )
+            result[index] = cv2.warpAffine(
+                low.numpy(),
+                stretch,
+                (stack.cols, stack.rows),
+                flags=cv2.INTER_LINEAR,
+                borderMode=cv2.BORDER_REPLICATE,
+            )
+            top, bottom, left, right = _fine_box(stack, index, grid, self.placement)
+            if bottom - top < 2 or right - left < 2:
+                continue
+            begin = start + top * row + left * column
+            part = _sample(
+                fine,
+                *fine_map,
+                begin,
+                column,
+                row,
+                across,
+                profile,
+                bottom - top,
+                right - left,
+                "border",
+            ).numpy()
+            weight = _inside(fine_map, begin, column, row, bottom - top, right - left, ramp)
+            region = result[index, top:bottom, left:right]
+            region += weight * (part - region)
+        return result
+
+    def acquire(
+        self, series: Series, artefacts: Artefacts, rng: np.random.Generator
+    ) -> list[NDArray[np.uint16]]:
+        """The slices of every stack as stored, (count, rows, cols) uint16 below 4096."""
+        ideal = self.ideal(series, artefacts.wrap)
+        bright = np.quantile(np.concatenate([stack[:, ::8, ::8].ravel() for stack in ideal]), 0.97)
+        gain = artefacts.bright / max(float(bright), 1e-6)
+        return [
+            _degrade(slices, self._coil(stack, artefacts), artefacts, gain, rng)
+            for stack, slices in zip(series.stacks, ideal, strict=True)
+        ]
+
+    def _coil(self, stack: Stack, artefacts: Artefacts) -> Slices:
+        """Sensitivity (rows, cols): falls with the distance from the coil at the back."""
+        cells = 17
+        rows = np.linspace(0, stack.rows - 1, cells)[:, None, None] * stack.spacing_mm
+        cols = np.linspace(0, stack.cols - 1, cells)[None, :, None] * stack.spacing_mm
+        start = stack.position(stack.count // 2)
+        patient = start + rows * stack.along_column + cols * stack.along_row
+        body = (patient - self.placement.shift) @ self.placement.rotation
+        centres = self.maps.fine.curve.centres
+        spine = np.interp(body[..., 2], centres[::-1, 1], centres[::-1, 0])
+        depth = spine + 45.0 - body[..., 1]
+        fall = 1.0 / (1.0 + (np.clip(depth, 0, None) / artefacts.coil_depth_mm) ** 2.5)
+        field = artefacts.coil_floor + (1 - artefacts.coil_floor) * fall
+        ripple = cv2.resize(
+            artefacts.bias.astype(np.float32), (cells, cells), interpolation=cv2.INTER_CUBIC
+        )
+        field = (field * np.exp(ripple)).astype(np.float32)
+        return cv2.resize(field, (stack.cols, stack.rows), interpolation=cv2.INTER_LINEAR)
+
+
+def _inside(
+    fine_map: tuple[NDArray[np.float64], NDArray[np.float64]],
+    begin: NDArray[np.float64],
+    column: NDArray[np.float64],
+    row: NDArray[np.float64],
+    rows: int,
+    cols: int,
+    ramp: list[float],
+) -> Slices:
+    """Weight of the fine map on a slice: 1 inside its box, 0 outside, a short ramp between."""
+    linear, offset = fine_map
+    base, by_column, by_row = linear @ begin + offset, linear @ column, linear @ row
+    weight = np.ones((rows, cols), np.float32)
+    for axis in range(3):
+        place = (base[axis] + by_row[axis] * np.arange(rows)).astype(np.float32)[:, None] + (
+            by_column[axis] * np.arange(cols)
+        ).astype(np.float32)
+        np.minimum(weight, (1 - np.abs(place)) * np.float32(ramp[axis]), out=weight)
+    return np.clip(weight, 0, 1, out=weight)
+
+
+def _degrade(
+    slices: Slices,
+    coil: Slices,
+    artefacts: Artefacts,
+    gain: float,
+    rng: np.random.Generator,
+) -> NDArray[np.uint16]:
+    count, rows, cols = slices.shape
+    noise = rng.standard_normal(slices.shape, dtype=np.float32)
+    sigma = artefacts.noise * artefacts.bright
+    if artefacts.noise_blur_px > 0.25:
+        # Blurred noise keeps its standard deviation: interpolation on the scanner's side.
+        sigma *= 2 * np.sqrt(np.pi) * max(artefacts.noise_blur_px, 0.3)
+    coil = coil * np.float32(gain)
+    result = np.empty(slices.shape, np.uint16)
+    for index in range(count):
+        image = slices[index] * coil
+        image = cv2.GaussianBlur(image, (0, 0), artefacts.blur_px)
+        if artefacts.sharpen > 0.05:
+            soft = cv2.GaussianBlur(image, (0, 0), 1.4)
+            image = cv2.addWeighted(image, 1 + artefacts.sharpen, soft, -artefacts.sharpen, 0)
+        if artefacts.ghost > 0:
+            image = image + artefacts.ghost * np.roll(image, rows // 2, axis=0)
+        real, imaginary = noise[index], noise[index, ::-1, ::-1]
+        if artefacts.noise_blur_px > 0.25:
+            real = cv2.GaussianBlur(real, (0, 0), artefacts.noise_blur_px)
+            imaginary = real[::-1, ::-1]
+        image = cv2.magnitude(image + sigma * real, np.ascontiguousarray(sigma * imaginary))
+        np.minimum(image, 4095, out=image)
+        result[index] = image + 0.5
+    return result
