@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from spinegrade.ensemble.stage import (
+    EnsembleOutputs,
+    EnsembleSettings,
+    apply_ensemble,
+    fit_ensemble,
+)
+from spinegrade.ensemble.submission import rounded_units, write_submission
+from spinegrade.errors import SpinegradeError
+from spinegrade.metrics.rsna2024 import score
+from spinegrade.names import LUMBAR_CELLS, PROBABILITY_COLUMNS
+from spinegrade.runtime.files import read_json
+from spinegrade.tables import read_table, write_table
+
+TRAIN = [f"{n}" for n in range(100, 112)]
+TEST = ["7", "31"]
+SETTINGS = EnsembleSettings(bootstrap_resamples=100, seed=1)
+
+
+def outputs(folder: Path) -> EnsembleOutputs:
+    return EnsembleOutputs(
+        *(folder / name for name in ("weights.json", "all.parquet", "prior.parquet")),
+        folder / "filled.csv",
+        folder / "score.json",
+    )
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    random = np.random.default_rng(4)
+    everyone = [*TRAIN, *TEST]
+    studies = pd.DataFrame(
+        {
+            "study": everyone,
+            "split": ["train"] * len(TRAIN) + ["test"] * len(TEST),
+            "region": "lumbar",
+            "shard": 0,
+            "series_count": 3,
+            "problem": ["no images", *([None] * (len(everyone) - 1))],
+        }
+    )
+    write_table(tmp_path / "studies.parquet", studies, "studies")
+    folds = pd.DataFrame({"study": TRAIN, "fold": np.arange(len(TRAIN)) % 3, "stratum": 0})
+    write_table(tmp_path / "folds.parquet", folds, "folds")
+    cells = pd.DataFrame(LUMBAR_CELLS)
+    rows = pd.concat([cells.assign(study=study) for study in everyone], ignore_index=True)
+    grade = random.choice(3, p=(0.6, 0.25, 0.15), size=len(rows))
+    train = rows["study"].isin(TRAIN)
+    labels = rows.assign(grade=pd.array(grade, "Int64"))[train]
+    labels.iloc[3, labels.columns.get_loc("grade")] = pd.NA
+    write_table(tmp_path / "labels.parquet", labels, "labels")
+    fold = rows["study"].map(folds.set_index("study")["fold"]).astype("Int64")
+    values = random.dirichlet(np.ones(3), len(rows)) + 1.5 * np.eye(3)[grade]
+    made = rows.assign(classifier="net", fold=fold)
+    made[list(PROBABILITY_COLUMNS)] = values / values.sum(axis=1, keepdims=True)
+    made = made[made["study"] != TRAIN[0]]  # the study without images has no prediction
+    write_table(tmp_path / "oof.parquet", made[made["fold"].notna()], "predictions")
+    write_table(tmp_path / "new.parquet", made[made["fold"].isna()], "predictions")
+    return tmp_path
+
+
+def fit(folder: Path, into: Path, **changed: object) -> EnsembleOutputs:
+    fit_ensemble(
+        folder / "labels.parquet",
+        folder / "folds.parquet",
+        folder / "studies.parquet",
+        {"net": [str(folder / "oof.parquet"), str(folder / "new.parquet")]},
+        outputs(into),
+        SETTINGS,
+        **changed,
+    )
+    return outputs(into)
+
+
+def test_every_cell_is_covered_and_scored(tables: Path) -> None:
+    made = fit(tables, tables / "a")
+    ensemble = read_table(made.probabilities, "predictions")
+    prior = read_table(made.prior, "predictions")
+    assert len(ensemble) == len(prior) == 25 * (len(TRAIN) + len(TEST))
+    labels = read_table(tables / "labels.parquet", "labels")
+    report = read_json(made.score)
+    assert report["ensemble"] == pytest.approx(score(labels, ensemble).as_dict(), abs=1e-8)
+    assert report["prior"] == pytest.approx(score(labels, prior).as_dict(), abs=1e-8)
+    assert report["counts"]["studies_scored"] == len(TRAIN)
+    assert report["counts"]["cells_scored"] == 25 * len(TRAIN) - 1
+    assert sum(report["counts"]["filled"]["net"].values()) == 25
+    assert set(pd.read_csv(made.filled, dtype="str")["study"]) == {TRAIN[0]}
+    ratio = report["ratio_to_prior"]
+    assert ratio["low"] < ratio["value"] < ratio["high"] < 1
+    assert report["ensemble_in_sample"]["total"] < report["ensemble"]["total"]
+
+
+def test_same_bytes_from_two_runs(tables: Path) -> None:
+    first, second = fit(tables, tables / "a"), fit(tables, tables / "b")
+    for name in ("weights", "probabilities", "prior", "filled", "score"):
+        assert getattr(first, name).read_bytes() == getattr(second, name).read_bytes()
+
+
+def test_floor_is_read_and_a_broken_one_refused(tables: Path) -> None:
+    floor = tables / "floor.json"
+    floor.write_text('{"expected_floor": 0.35, "realised_floor": {"total": 0.25}}')
+    made = fit(tables, tables / "a", floor=floor)
+    report = read_json(made.score)
+    assert report["floor"]["ratio_to_realised"] == pytest.approx(
+        report["ensemble"]["total"] / 0.25, abs=1e-8
+    )
+    floor.write_text('{"expected_floor": 0.35}')
+    with pytest.raises(SpinegradeError, match="realised_floor"):
+        fit(tables, tables / "a", floor=floor)
+
+
+def test_a_finished_run_is_applied(tables: Path) -> None:
+    made = fit(tables, tables / "a")
+    new = outputs(tables / "applied")
+    files = {"net": [str(tables / "oof.parquet"), str(tables / "new.parquet")]}
+    labels, studies = tables / "labels.parquet", tables / "studies.parquet"
+    apply_ensemble(labels, studies, made.weights, files, new, SETTINGS)
+    applied = read_table(new.probabilities, "predictions").set_index(["study"])
+    fitted = read_table(made.probabilities, "predictions").set_index(["study"])
+    columns = list(PROBABILITY_COLUMNS)
+    assert applied["fold"].isna().all()
+    assert np.allclose(applied.loc[TEST, columns], fitted.loc[TEST, columns], atol=1e-7)
+    assert read_json(new.score)["ensemble_in_sample"] is None
+    # Without a single label there is no score, and that is said.
+    blank = read_table(labels, "labels").assign(grade=pd.array([pd.NA] * 300, "Int64"))
+    write_table(labels, blank, "labels")
+    apply_ensemble(labels, studies, made.weights, files, new, SETTINGS)
+    report = read_json(new.score)
+    assert report["scored"] is False and "no labelled cell" in report["reason"]
+
+
+def test_wrong_classifier_in_a_table_is_refused(tables: Path) -> None:
+    oof = read_table(tables / "oof.parquet", "predictions").assign(classifier="other")
+    write_table(tables / "oof.parquet", oof, "predictions")
+    with pytest.raises(SpinegradeError, match=r"'net' only, found \['other'\]"):
+        fit(tables, tables / "a")
+
+
+def test_units_sum_to_one_exactly() -> None:
+    random = np.random.default_rng(0)
+    values = random.dirichlet(np.full(3, 0.3), 2000)
+    units = rounded_units(values)
+    assert (units.sum(axis=1) == 1_000_000).all() and (units >= 0).all()
+    assert np.abs(units / 1e6 - values).max() < 1e-6
+    assert rounded_units(np.array([[1.0, 1.0, 1.0]])).tolist() == [[333334, 333333, 333333]]
+
+
+def test_submission_follows_the_sample(tables: Path) -> None:
+    made = fit(tables, tables / "a")
+    submission, studies = tables / "submission.csv", tables / "studies.parquet"
+    write_submission(made.probabilities, studies, None, submission)
+    plain = pd.read_csv(submission, dtype="str")
+    assert list(plain.columns) == ["row_id", "normal_mild", "moderate", "severe"]
+    assert list(plain["row_id"][:2]) == [
+        "31_spinal_canal_stenosis_l1_l2",
+        "31_spinal_canal_stenosis_l2_l3",
+    ]
+    assert len(plain) == 50 and not plain["row_id"].duplicated().any()
+    assert plain["severe"].str.fullmatch(r"[01]\.\d{6}").all()
+    sample = tables / "sample_submission.csv"
+    shuffled = plain.sample(frac=1, random_state=0)
+    shuffled.to_csv(sample, index=False)
+    write_submission(made.probabilities, studies, sample, submission)
+    assert pd.read_csv(submission, dtype="str").equals(shuffled.reset_index(drop=True))
+    cases = {
+        "unknown": (pd.concat([plain, plain.iloc[:1].replace("31_", "9_", regex=True)]), "'9_"),
+        "short": (plain.iloc[1:], "lacks 1 rows"),
+        "doubled": (pd.concat([plain, plain.iloc[:1]]), "repeats"),
+        "column": (plain.rename(columns={"row_id": "row"}), "no column row_id"),
+    }
+    for table, words in cases.values():
+        table.to_csv(sample, index=False)
+        with pytest.raises(SpinegradeError, match=words):
+            write_submission(made.probabilities, studies, sample, submission)
+
+
+def test_submission_needs_every_test_study(tables: Path) -> None:
+    made = fit(tables, tables / "a")
+    table = read_table(made.probabilities, "predictions")
+    write_table(made.probabilities, table[table["study"] != "7"], "predictions")
+    with pytest.raises(SpinegradeError, match="25 rows of the submission, the first '7_"):
+        write_submission(made.probabilities, tables / "studies.parquet", None, tables / "s.csv")
