@@ -68,9 +68,9 @@ def read_cohort(root: str | Path, shards: int) -> CohortTables:
     rejected = LeftOut()
     studies: list[dict[str, Any]] = []
     series: list[dict[str, Any]] = []
-    labelled, described = list(delivered.labels), delivered.described
-    test_studies = dict.fromkeys([*(s for s, _ in described["test"]), *delivered.submitted])
-    for split, known in (("train", labelled), ("test", list(test_studies))):
+    described = delivered.described
+    test_studies = {*(study for study, _ in described["test"]), *delivered.submitted}
+    for split, known in (("train", set(delivered.labels)), ("test", test_studies)):
         by_study: dict[str, dict[str, tuple[str, str]]] = {study: {} for study in known}
         for (study, name), kind in described[split].items():
             by_study.setdefault(study, {})[name] = kind

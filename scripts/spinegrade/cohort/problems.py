@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from spinegrade.errors import SpinegradeError
 
 MOST_LISTED = 20
-MOST_OF_ONE_KIND = 3
 
 
 @dataclass
@@ -21,6 +20,7 @@ class Problems:
         self.found.setdefault(kind, []).append(detail)
 
     def __bool__(self) -> bool:
+        """Whether any fault was noted."""
         return bool(self.found)
 
     def raise_if_any(self, what: str) -> None:
@@ -28,17 +28,16 @@ class Problems:
         if not self.found:
             return
         total = sum(len(details) for details in self.found.values())
-        share = max(MOST_OF_ONE_KIND, MOST_LISTED // len(self.found))
+        share = max(1, MOST_LISTED // len(self.found))
         lines: list[str] = []
         for kind, details in self.found.items():
-            shown = details[: min(share, MOST_LISTED - len(lines))]
-            lines += [f"  - {kind}: {detail}" for detail in shown]
-            if shown and len(details) > len(shown):
-                lines[-1] += f" (and {len(details) - len(shown)} more of this kind)"
-        hidden = [kind for kind in list(self.found) if not any(kind in line for line in lines)]
-        if hidden:
-            lines.append(f"  - also: {'; '.join(f'{k} ({len(self.found[k])})' for k in hidden)}")
+            if len(lines) < MOST_LISTED:
+                lines += [f"  - {kind}: {detail}" for detail in details[:share]]
+                if len(details) > share:
+                    lines[-1] += f" (and {len(details) - share} more of this kind)"
+            else:
+                lines.append(f"  - {kind}: {len(details)} times")
         raise SpinegradeError(
-            f"{what} cannot be used: {total} fault{'s' if total > 1 else ''}; mend the "
-            f"file{'s' if total > 1 else ''} named and run again\n" + "\n".join(lines)
+            f"{what} cannot be used, {total} fault{'s' if total > 1 else ''}; mend what is "
+            "named and run again\n" + "\n".join(lines)
         )
