@@ -1,0 +1,82 @@
+DETECTORS = config["keypoints"]["detectors"]
+# A run with models.from trains nothing: it has no histories and fits no shape of its own.
+HISTORIES = (
+    []
+    if APPLY
+    else [
+        *expand(
+            out("keypoints", "{name}", "fold_{fold}", "history.csv"), name=DETECTORS, fold=FOLDS
+        ),
+        *expand(
+            out("classifiers", "{name}", "fold_{fold}", "history.csv"),
+            name=config["classifiers"],
+            fold=FOLDS,
+        ),
+    ]
+)
+
+
+rule write_report:
+    input:
+        studies=out("cohort", "studies.parquet"),
+        labels=out("cohort", "labels.parquet"),
+        rejected=[
+            out("cohort", "rejected.parquet"),
+            *shards_of(out("convert", "{shard}", "rejected.parquet")),
+        ],
+        stacks=shards_of(out("convert", "{shard}", "stacks.parquet")),
+        landmarks=shards_of(out("convert", "{shard}", "landmarks.parquet")),
+        keypoints=expand(
+            out("keypoints", "{name}", "{shard}.parquet"), name=DETECTORS, shard=SHARDS
+        ),
+        crop_tables=expand(
+            out("rois", "{name}", "{shard}", "rois.parquet"),
+            name=config["rois"]["sets"],
+            shard=SHARDS,
+        ),
+        crop_arrays=expand(
+            out("rois", "{name}", "{shard}", "rois.npy"),
+            name=config["rois"]["sets"],
+            shard=SHARDS,
+        ),
+        histories=HISTORIES,
+        probabilities=out("ensemble", "probabilities.parquet"),
+        prior=out("ensemble", "prior.parquet"),
+        score=out("ensemble", "score.json"),
+        filled=out("ensemble", "filled.csv"),
+        mean_shape=[] if APPLY else out("shapes", "mean_shape.png"),
+        truth=out("phantom", "truth.parquet") if config["cohort"]["kind"] == "phantom" else [],
+    output:
+        out("report", "report.html"),
+    log:
+        log_of("write_report"),
+    benchmark:
+        benchmark_of("write_report")
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    params:
+        code=code_fingerprint(
+            "write_report",
+            resources=(
+                "resources/captions/report.yaml",
+                "resources/report/page.html.j2",
+                "resources/report/blocks.html.j2",
+                "resources/report/page.css",
+            ),
+        ),
+        cohort=COHORT,
+        kind=config["cohort"]["kind"],
+        options=config["report"],
+        seed=config["runtime"]["seed"],
+        # The whole configuration is printed in the report: any key that changes, changes it.
+        config=config,
+        benchmarks=f"{RESULTS}/benchmarks",
+        rules=sorted(path.stem for path in (PROJECT / "scripts").glob("*.py")),
+    message:
+        "Writing the report"
+    script:
+        "../scripts/write_report.py"

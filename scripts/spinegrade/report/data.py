@@ -1,0 +1,159 @@
+"""What the report reads: the other rooms' tables, loaded and checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from spinegrade.report.points import keypoint_errors
+from spinegrade.runtime.files import read_json
+from spinegrade.tables import empty_table, read_table, read_tables
+from spinegrade.volumes import Stack, load_stacks
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Files of a finished run, in the layout that every rule writes.
+
+    Lists hold one file a shard. ``keypoints`` <detector>/<shard>.parquet, ``crop_tables`` and
+    ``crop_arrays`` <roi set>/<shard>/rois.*, ``histories`` <model>/fold_<fold>/history.csv:
+    names are read from the folders. ``truth`` exists for phantoms alone.
+    """
+
+    studies: str
+    labels: str
+    rejected: list[str]
+    stacks: list[str]
+    landmarks: list[str]
+    keypoints: list[str]
+    crop_tables: list[str]
+    crop_arrays: list[str]
+    histories: list[str]
+    probabilities: str
+    prior: str
+    score: str
+    filled: str
+    benchmarks: str
+    mean_shape: str | None = None
+    truth: str | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user chooses of the report, and what the run says of itself.
+
+    ``rules``: names of all rules, to sum run times by. ``fingerprint``: of the report's code.
+    """
+
+    examples: int
+    crops_per_grade: int
+    findings: int
+    seed: int
+    rules: list[str]
+    config: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
+
+
+def _points(paths: list[str], kind: str) -> pd.DataFrame:
+    return read_tables(paths, kind) if paths else empty_table(kind)
+
+
+class RunData:
+    """The tables of a run, each read when first asked for and kept."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.paths = paths
+
+    @cached_property
+    def studies(self) -> pd.DataFrame:
+        """The studies table."""
+        return read_table(self.paths.studies, "studies")
+
+    @cached_property
+    def labels(self) -> pd.DataFrame:
+        """The labels table of the studies that have predictions."""
+        labels = read_table(self.paths.labels, "labels")
+        return labels[labels["study"].isin(self.probabilities["study"].unique())]
+
+    @cached_property
+    def probabilities(self) -> pd.DataFrame:
+        """The ensemble's probabilities of all studies."""
+        return read_table(self.paths.probabilities, "predictions")
+
+    @cached_property
+    def prior(self) -> pd.DataFrame:
+        """The cross-fitted prior of all studies."""
+        return read_table(self.paths.prior, "predictions")
+
+    @cached_property
+    def score(self) -> dict[str, Any]:
+        """score.json: intervals, members alone, a phantom's floor."""
+        return read_json(self.paths.score)
+
+    @cached_property
+    def filled(self) -> pd.DataFrame:
+        """Cells that the prior stands in for: classifier, study, condition, level, side."""
+        return pd.read_csv(self.paths.filled, dtype="str")
+
+    @cached_property
+    def new_studies(self) -> list[str]:
+        """Studies in no fold: their grades come from all fold models together."""
+        unfolded = self.probabilities.loc[self.probabilities["fold"].isna(), "study"]
+        return sorted(unfolded.unique())
+
+    @cached_property
+    def rejected(self) -> pd.DataFrame:
+        """Everything left out, of all rooms."""
+        return _points(self.paths.rejected, "rejected").drop_duplicates()
+
+    @cached_property
+    def stacks(self) -> dict[tuple[str, str, int], Stack]:
+        """Converted volumes by (study, series, stack)."""
+        return {(s.study, s.series, s.stack): s for s in load_stacks(self.paths.stacks)}
+
+    @cached_property
+    def landmarks(self) -> pd.DataFrame:
+        """Annotated points with their place in patient space."""
+        return _points(self.paths.landmarks, "located_landmarks")
+
+    @cached_property
+    def keypoints(self) -> pd.DataFrame:
+        """Predicted points of all detectors, with a column detector."""
+        parts = [
+            read_table(path, "keypoints").assign(detector=Path(path).parent.name)
+            for path in self.paths.keypoints
+        ]
+        return pd.concat(parts, ignore_index=True)
+
+    @cached_property
+    def truth(self) -> pd.DataFrame | None:
+        """A phantom's truth; None for a real cohort."""
+        return read_table(self.paths.truth, "truth") if self.paths.truth else None
+
+    @cached_property
+    def point_errors(self) -> pd.DataFrame:
+        """``keypoint_errors`` against the phantom's true points, else the annotated ones."""
+        reference = self.landmarks if self.truth is None else self.truth
+        return keypoint_errors(self.keypoints, reference, self.stacks)
+
+    @cached_property
+    def histories(self) -> dict[str, dict[int, pd.DataFrame]]:
+        """Training histories: model -> fold -> table of epochs."""
+        found: dict[str, dict[int, pd.DataFrame]] = {}
+        for path in map(Path, self.paths.histories):
+            fold = int(path.parent.name.removeprefix("fold_"))
+            found.setdefault(path.parent.parent.name, {})[fold] = pd.read_csv(path)
+        return found
+
+    def crops(self) -> dict[str, tuple[list[str], list[str]]]:
+        """roi set -> (rois.parquet, rois.npy) of its shards."""
+        found: dict[str, tuple[list[str], list[str]]] = {}
+        for table, array in zip(self.paths.crop_tables, self.paths.crop_arrays, strict=True):
+            tables, arrays = found.setdefault(Path(table).parent.parent.name, ([], []))
+            tables.append(table)
+            arrays.append(array)
+        return found

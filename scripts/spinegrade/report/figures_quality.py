@@ -1,0 +1,165 @@
+"""Figures of quality: keypoint errors, reliability, confusion, training curves, run time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from spinegrade.metrics.cells import Cells
+from spinegrade.metrics.reliability import calibration_curve, confusion
+from spinegrade.names import CONDITIONS, GRADES, LUMBAR_LEVELS
+from spinegrade.report.points import NEAR_MM
+from spinegrade.report.style import (
+    CONDITION_WORDS,
+    GRADE_COLOURS,
+    GRADE_WORDS,
+    RUN,
+    SERIES,
+    canvas,
+    level_word,
+    svg_uri,
+)
+
+SHOWN_MM = 30.0
+
+
+def keypoint_error(errors: pd.DataFrame) -> str:
+    """Cumulative share of keypoints by error, and the spread by level; one line a detector."""
+    detectors = list(errors["detector"].unique())
+    with canvas(8.2, 3.2) as figure:
+        left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.35))
+        for number, detector in enumerate(detectors):
+            values = np.sort(errors.loc[errors["detector"] == detector, "error_mm"])
+            share = np.arange(1, len(values) + 1) / len(values)
+            colour = SERIES[number % len(SERIES)]
+            left.plot(np.minimum(values, SHOWN_MM), share, color=colour, drawstyle="steps-post")
+        left.axvline(NEAR_MM, color="#999999", linestyle=":", linewidth=1)
+        left.set(xlabel="distance (mm)", ylabel="share of keypoints", ylim=(0, 1.02))
+        left.set_xlim(0, SHOWN_MM)
+        left.set_title(f"Share within a distance (dotted: {NEAR_MM:.0f} mm)")
+        width = 0.8 / len(detectors)
+        for number, detector in enumerate(detectors):
+            colour = SERIES[number % len(SERIES)]
+            places = np.arange(len(LUMBAR_LEVELS)) + (number - (len(detectors) - 1) / 2) * width
+            _spread(right, errors[errors["detector"] == detector], places, width, colour)
+            right.plot([], [], "s", color=colour, label=detector)
+        right.axhline(NEAR_MM, color="#999999", linestyle=":", linewidth=1)
+        right.set_xticks(range(len(LUMBAR_LEVELS)), [level_word(v) for v in LUMBAR_LEVELS])
+        right.set(ylabel="distance (mm)", ylim=(0, SHOWN_MM))
+        right.set_title("By level: median, quarters, 5 to 95 %")
+        handles, labels = right.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
+        return svg_uri(figure)
+
+
+def _spread(
+    axes: Axes, errors: pd.DataFrame, places: NDArray[np.float64], width: float, colour: str
+) -> None:
+    for place, level in zip(places, LUMBAR_LEVELS, strict=True):
+        values = errors.loc[errors["level"] == level, "error_mm"].to_numpy(float)
+        if len(values) == 0:
+            continue
+        low, first, middle, third, high = np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95))
+        axes.plot([place, place], [low, high], color=colour, linewidth=1)
+        axes.bar(place, third - first, width * 0.8, first, color=colour, alpha=0.45)
+        half = width * 0.4
+        axes.plot([place - half, place + half], [middle, middle], color=colour, linewidth=2)
+
+
+def reliability(cells: Cells, probabilities: NDArray[np.float64]) -> str:
+    """Predicted against observed probability of each grade, one panel a condition."""
+    with canvas(8.2, 3.5) as figure:
+        panels = figure.subplots(1, len(CONDITIONS), sharey=True, sharex=True)
+        for axes, condition in zip(panels, CONDITIONS, strict=True):
+            axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":")
+            for grade, colour, word in zip(GRADES, GRADE_COLOURS, GRADE_WORDS, strict=True):
+                curve = calibration_curve(cells, probabilities, grade, condition)
+                axes.plot(
+                    curve["predicted"], curve["observed"], color=colour, linewidth=1.3, label=word
+                )
+                size = 10 + 90 * curve["count"] / max(curve["count"].max(), 1)
+                axes.scatter(curve["predicted"], curve["observed"], size, colour)
+            axes.set_title(CONDITION_WORDS[condition])
+            axes.set_aspect("equal")
+            axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="predicted probability")
+        panels[0].set_ylabel("observed share (weighted)")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+        return svg_uri(figure)
+
+
+def confusions(cells: Cells, probabilities: NDArray[np.float64]) -> str:
+    """True grade by row, likeliest grade by column, one panel a condition."""
+    short = ["normal\nor mild", "moderate", "severe"]
+    with canvas(8.2, 2.9) as figure:
+        panels = figure.subplots(1, len(CONDITIONS), sharey=True)
+        for axes, condition in zip(panels, CONDITIONS, strict=True):
+            counts = confusion(cells, probabilities, condition).to_numpy()
+            share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+            axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+            for row, column in np.ndindex(3, 3):
+                colour = "white" if share[row, column] > 0.6 else "#222222"
+                text = f"{counts[row, column]}\n{share[row, column]:.0%}"
+                axes.text(column, row, text, ha="center", va="center", color=colour)
+            axes.set_title(CONDITION_WORDS[condition])
+            axes.set_xticks(range(3), short)
+            axes.set_yticks(range(3), short)
+            axes.set_xlabel("likeliest grade")
+            axes.grid(visible=False)
+        panels[0].set_ylabel("true grade")
+        return svg_uri(figure)
+
+
+def run_time(table: pd.DataFrame) -> str:
+    """Seconds by rule as bars, longest first; columns rule, jobs, seconds, memory_mb."""
+    ordered = table.sort_values("seconds")
+    with canvas(8.2, 0.9 + 0.24 * len(ordered)) as figure:
+        axes = figure.add_subplot()
+        axes.barh(range(len(ordered)), ordered["seconds"], color=RUN, height=0.65)
+        for place, row in enumerate(ordered.itertuples()):
+            axes.annotate(
+                f"{row.seconds:,.1f} s",
+                (row.seconds, place),
+                (4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8.5,
+            )
+        axes.set_yticks(range(len(ordered)), ordered["rule"])
+        axes.set_xlabel("seconds, all jobs of the rule together")
+        axes.margins(x=0.12)
+        axes.grid(axis="y", visible=False)
+        return svg_uri(figure)
+
+
+def training(histories: dict[str, dict[int, pd.DataFrame]]) -> str:
+    """Loss by epoch: a panel a model, a line a fold, training dashed and validation solid.
+
+    ``histories``: model name -> fold -> table with a column epoch and columns of losses whose
+    names hold "loss"; those that start with "train" are training's.
+    """
+    columns = min(len(histories), 3)
+    rows = -(-len(histories) // columns)
+    with canvas(8.2, 0.4 + 2.3 * rows) as figure:
+        panels = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
+        for axes, (name, folds) in zip(panels, histories.items(), strict=False):
+            for fold, table in folds.items():
+                for column in [c for c in table.columns if "loss" in c]:
+                    axes.plot(
+                        table["epoch"],
+                        table[column],
+                        color=SERIES[fold % len(SERIES)],
+                        linestyle="--" if column.startswith("train") else "-",
+                        linewidth=1.3,
+                        label=f"fold {fold}, {column.replace('_', ' ')}",
+                    )
+            axes.set_title(name)
+            axes.set_xlabel("epoch")
+        for axes in panels[len(histories) :]:
+            axes.set_visible(False)
+        panels[0].set_ylabel("loss")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+        return svg_uri(figure)

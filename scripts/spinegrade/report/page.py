@@ -1,0 +1,70 @@
+"""The page: every section in order, rendered to one file that needs nothing else."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from spinegrade.report import sections_images, sections_run, sections_score
+from spinegrade.report.captions import RESOURCES
+from spinegrade.report.data import Options, Paths, RunData
+from spinegrade.report.parts import Section
+from spinegrade.report.style import GRADE_WORDS
+from spinegrade.runtime.files import write_text
+
+_LOGGER = logging.getLogger("spinegrade")
+
+
+def sections_of(data: RunData, options: Options) -> list[Section]:
+    """All sections of the page, in order."""
+    scored = sections_score.score_run(data, options)
+    return [
+        sections_score.headline(data, scored, options),
+        sections_score.findings(data, options),
+        sections_score.parts_and_levels(data, scored),
+        sections_score.calibration(scored),
+        sections_images.keypoints(data),
+        sections_images.overlays(data, scored, options),
+        sections_images.crops(data, options),
+        sections_run.training(data),
+        sections_images.mean_shape(data),
+        sections_run.rejected(data),
+        sections_run.times(data, options),
+        sections_run.versions(options),
+    ]
+
+
+def render(sections: list[Section], title: str, lead: str, footer: str) -> str:
+    """The page's HTML; every text is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(RESOURCES / "report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    page = environment.get_template("page.html.j2")
+    return page.render(
+        sections=sections, title=title, lead=lead, footer=footer, grade_words=GRADE_WORDS
+    )
+
+
+def write_report(path: str, paths: Paths, options: Options, cohort: str, kind: str) -> None:
+    """Write the report of a finished run to ``path``, one self-contained HTML file.
+
+    Raises SpinegradeError for a table that breaks its schema.
+    """
+    data = RunData(paths)
+    what = "an embedded phantom cohort" if kind == "phantom" else "studies in the RSNA 2024 layout"
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    html = render(
+        sections_of(data, options),
+        title=f"spinegrade: {cohort}",
+        lead=f"Which level, which side, how severe: graded findings of {what}. Left and right are "
+        "the patient's, always. For research, not for diagnosis.",
+        footer=f"Written {now} by spinegrade's rule write_report. This file needs no network.",
+    )
+    write_text(path, html)
+    _LOGGER.info("%s: %.1f MB", path, len(html.encode()) / 1e6)

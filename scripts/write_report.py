@@ -1,0 +1,34 @@
+"""Stage write_report: a finished run to one self-contained HTML page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spinegrade.report.data import Options, Paths
+from spinegrade.report.page import write_report
+from spinegrade.runtime.stage import run_stage
+
+
+def main(job: Any) -> None:
+    """Collect the paths and the options of the job, and write the page."""
+    lists = ("rejected", "stacks", "landmarks", "keypoints", "crop_tables", "crop_arrays")
+    single = ("studies", "labels", "probabilities", "prior", "score", "filled")
+    given = job.input
+    paths = Paths(
+        **{name: list(given[name]) for name in (*lists, "histories")},
+        **{name: given[name] for name in single},
+        mean_shape=given.mean_shape or None,
+        truth=given.truth or None,
+        benchmarks=job.params.benchmarks,
+    )
+    options = Options(
+        **job.params.options,
+        seed=job.params.seed,
+        rules=list(job.params.rules),
+        config=job.params.config,
+        fingerprint=job.params.code,
+    )
+    write_report(job.output[0], paths, options, job.params.cohort, job.params.kind)
+
+
+run_stage(snakemake, main)
