@@ -12,8 +12,12 @@ from spinegrade.geometry.procrustes import Points
 from spinegrade.names import LUMBAR_LEVELS
 from spinegrade.runtime.files import atomic_path
 
-# Points of one side share a colour; both are told apart in black and white by their marker.
-_STYLES = {"left": ("#1b6ca8", "o"), "right": ("#c2571a", "s"), "central": ("#2f7d4f", "D")}
+# Colour, marker and its size: left and right nearly coincide, so the left one is a ring around.
+_STYLES = {
+    "left": ("#1b6ca8", "o", 11),
+    "right": ("#c2571a", "s", 5),
+    "central": ("#2f7d4f", "D", 7),
+}
 _TITLES = {
     "foraminal": "Foramina on sagittal T1",
     "canal": "Canal on sagittal T2/STIR",
@@ -26,23 +30,26 @@ def draw_shapes(path: str | Path, shapes: dict[str, tuple[Points, Points]]) -> N
     Image frame, px at 512: x to the back, y to the feet. A point's number of studies is the
     panel's; equal axes and equal limits in all panels, so that they can be compared.
     """
-    figure = Figure(figsize=(5.2 * len(shapes), 7.2), layout="constrained")
+    figure = Figure(figsize=(4.2 * len(shapes), 7.2), layout="constrained")
     axes = figure.subplots(1, len(shapes), squeeze=False, sharex=True, sharey=True)[0]
     for axis, (name, (mean, aligned)) in zip(axes, shapes.items(), strict=True):
         sides = ("left", "right") if len(mean) == 2 * len(LUMBAR_LEVELS) else ("central",)
         alpha = float(np.clip(30 / len(aligned), 0.05, 0.6))
         groups = np.split(np.arange(len(mean)), len(sides))
         for side, rows in zip(sides, groups, strict=True):
-            colour, marker = _STYLES[side]
+            colour = _STYLES[side][0]
             cloud = aligned[:, rows].reshape(-1, 2)
             axis.plot(*cloud.T, ".", color=colour, alpha=alpha, markersize=3, zorder=1)
         for side, rows in zip(sides, groups, strict=True):
-            colour, marker = _STYLES[side]
+            colour, marker, size = _STYLES[side]
             axis.plot(
                 *mean[rows].T,
                 f"-{marker}",
                 color=colour,
+                markersize=size,
+                markerfacecolor="none",
                 markeredgecolor="black",
+                markeredgewidth=1.5,
                 zorder=2,
                 label=f"mean, {side}",
             )
