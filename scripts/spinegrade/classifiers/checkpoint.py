@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,10 @@ def load_checkpoint(path: Path, fingerprint: str, device: torch.device) -> dict[
         return None
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         _LOGGER.warning("%s cannot be read (%s): training starts anew", path, error)
         return None
-    if state.get("fingerprint") != fingerprint:
+    if not isinstance(state, dict) or state.get("fingerprint") != fingerprint:
         _LOGGER.warning("%s is of other settings, data or code: training starts anew", path)
         return None
     return state

@@ -43,10 +43,11 @@ def build_network(
 
 def save_network(path: Path, network: nn.Module, fold: int, trained_on: list[str]) -> None:
     """Write weights with the fold and the studies that they were trained on, atomically."""
-    metadata = {"fold": str(fold), "trained_on": json.dumps(sorted(trained_on))}
+    # One key: the order of several in the file is not the same from run to run.
+    record = json.dumps({"fold": fold, "trained_on": sorted(trained_on)})
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata)
+        save_file(tensors, temporary, {"training": record})
 
 
 def load_network(
@@ -58,7 +59,7 @@ def load_network(
     """
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
-    if not {"fold", "trained_on"} <= set(metadata):
+    if "training" not in metadata:
         raise SpinegradeError(f"{path}: does not say what it was trained on; train it again")
     tensors = load_file(path)
     # Whatever it was trained from is in the file: no pretrained weights are looked up.
@@ -72,7 +73,8 @@ def load_network(
             "train it again"
         ) from error
     network = network.to(device).eval()
-    return network, int(metadata["fold"]), set(json.loads(metadata["trained_on"]))
+    record = json.loads(metadata["training"])
+    return network, record["fold"], set(record["trained_on"])
 
 
 def precision_of(settings: Settings, device: torch.device) -> torch.dtype:

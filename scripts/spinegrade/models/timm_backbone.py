@@ -14,13 +14,13 @@ from spinegrade.runtime.torch_setup import import_timm
 
 
 def build(
-    name: str,
+    backbone: str,
     channels: int = 3,
     pretrained: str | None = None,
     image_px: int | None = None,
     drop_path: float = 0.0,
 ) -> nn.Module:
-    """The timm network ``name`` without its classifier: (n, channels, h, w) to (n, features).
+    """The timm network ``backbone`` without its classifier: (n, channels, h, w) to (n, features).
 
     ``num_features`` says how many features. ``pretrained`` is None (random weights),
     ``timm`` (timm's own, from its hub), the path of a weight file (.safetensors, or a .pth
@@ -32,22 +32,22 @@ def build(
     weights that are absent or do not fit.
     """
     timm = import_timm()
-    if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), 3, 0.5)
+    if not timm.is_model(backbone):
+        close = difflib.get_close_matches(backbone, timm.list_models(), 3, 0.5)
         raise SpinegradeError(
-            f"backbone {name!r} is no network of timm {timm.__version__}; close names: "
+            f"backbone {backbone!r} is no network of timm {timm.__version__}; close names: "
             f"{', '.join(close) or 'none'}"
         )
     options = {"num_classes": 0, "in_chans": channels}
     if drop_path > 0:
         options["drop_path_rate"] = drop_path
-    if image_px is not None and name.startswith(("vit", "swin", "coat", "maxvit", "deit")):
+    if image_px is not None and backbone.startswith(("vit", "swin", "coat", "maxvit", "deit")):
         options["img_size"] = image_px
     if pretrained == "timm":
-        return _from_hub(timm, name, options)
-    network = timm.create_model(name, **options)
+        return _from_hub(timm, backbone, options)
+    network = timm.create_model(backbone, **options)
     if pretrained is not None:
-        load_weights(network, name, weight_file(pretrained), channels)
+        load_weights(network, backbone, weight_file(pretrained), channels)
     return network
 
 

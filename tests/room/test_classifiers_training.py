@@ -1,0 +1,240 @@
+"""Training and prediction by fold on made-up crops: it learns, resumes, and never leaks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from roi_helpers import SHAPE, write_crops
+from safetensors.torch import load_file
+from spinegrade.classifiers.cells import Cells, files_of_sets, load_cells, log_prior, loss_weights
+from spinegrade.classifiers.network import load_network, save_network
+from spinegrade.classifiers.predict import predict
+from spinegrade.classifiers.settings import (
+    CropShape,
+    check_classifiers,
+    settings_from_config,
+)
+from spinegrade.classifiers.train import Trainer, train_fold, weighted_losses
+from spinegrade.errors import SpinegradeError
+from spinegrade.names import FORAMINAL, PROBABILITY_COLUMNS, SPINAL, SUBARTICULAR
+
+CPU = torch.device("cpu")
+SHAPES = {"canal": SHAPE, "canal_axial": SHAPE, "foramen": SHAPE}
+
+
+def settings(**more: object):
+    block = {
+        "views": {SPINAL: ["canal", "canal_axial"], FORAMINAL: ["foramen"]},
+        "backbone": "test_resnet",
+        "epochs": 2,
+        "batch_size": 16,
+        "validate_every": 2,
+    }
+    return settings_from_config("small", {**block, **more})
+
+
+def make_cells(folder, studies: int = 6) -> Cells:
+    files = write_crops(folder, "canal", [SPINAL], studies, seed=1)
+    files |= write_crops(folder, "canal_axial", [SPINAL], studies, axial=True, seed=1)
+    files |= write_crops(folder, "foramen", [FORAMINAL], studies, seed=2)
+    return load_cells(settings().views, SHAPES, files)
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory) -> Cells:
+    return make_cells(tmp_path_factory.mktemp("crops"))
+
+
+def train(folder, cells: Cells, fold: int, chosen=None, **more: object):
+    train_fold(
+        settings=chosen or settings(),
+        shapes=SHAPES,
+        cells=cells,
+        fold=fold,
+        weights=folder / f"{fold}.safetensors",
+        history=folder / f"{fold}.csv",
+        checkpoint=folder / f"{fold}.pt",
+        seed=5,
+        threads=1,
+        device="cpu",
+        **more,
+    )
+    return folder / f"{fold}.safetensors"
+
+
+def test_cells_know_their_crops(cells):
+    assert len(cells.table) == 7 * 15, "7 studies, 5 canal and 10 foraminal cells each"
+    canal = (cells.table["condition"] == SPINAL).to_numpy()
+    assert (cells.rows["canal"][canal] >= 0).all() and (cells.rows["canal"][~canal] == -1).all()
+    assert not cells.stores["canal"].flips_x.any() and cells.stores["canal_axial"].flips_x.all()
+    # 0.5 mm of jitter at 0.5 mm a crop pixel (sagittal), at 1 mm (axial).
+    np.testing.assert_allclose(cells.stores["canal"].shift_px, 1.0)
+    np.testing.assert_allclose(cells.stores["canal_axial"].shift_px, 0.5)
+    # A crop is found again whichever shard it lies in.
+    store = cells.stores["foramen"]
+    last = len(store.shift_px) - 1
+    taken = store.take(np.array([last, 0]))
+    np.testing.assert_array_equal(taken[0], store.arrays[1][-1])
+    np.testing.assert_array_equal(taken[1], store.arrays[0][0])
+
+
+def test_a_cell_without_one_of_its_views_is_kept(tmp_path):
+    files = write_crops(tmp_path, "canal", [SPINAL], 3, seed=1)
+    files |= write_crops(tmp_path, "canal_axial", [SPINAL], 2, axial=True, new_studies=0, seed=1)
+    views = {SPINAL: ["canal", "canal_axial"]}
+    few = load_cells(views, SHAPES, files)
+    assert len(few.table) == 20 and (few.rows["canal_axial"] == -1).sum() == 10
+    chosen = settings(views=views)
+    trainer = Trainer(chosen, SHAPES, few, 0, 1, CPU)
+    batch = trainer.maker.make(np.arange(20))
+    assert len(batch.crops["canal"]) == 20 and len(batch.crops["canal_axial"]) == 10
+    assert batch.heads["canal_axial"].tolist() == [1] * 10
+    assert trainer.network(*batch).shape == (20, 3)
+
+
+def test_prior_and_loss_weights_by_hand():
+    table = pd.DataFrame(
+        {
+            "condition": [SPINAL] * 4 + [FORAMINAL] * 2,
+            "level": ["l1_l2", "l1_l2", "l1_l2", "l4_l5", "l1_l2", "l1_l2"],
+            "grade": pd.array([0, 0, 1, 2, 0, 1], "Int64"),
+        }
+    )
+    # Canal shares (2+1, 1+1, 1+1) / 7; at L1/L2 n = (2, 1, 0), w = (1, 2, 4).
+    q = np.array([2 + 9 / 7, 2 * (1 + 6 / 7), 4 * (0 + 6 / 7)])
+    np.testing.assert_allclose(log_prior(table)[0, 0], np.log(q / q.sum()), rtol=1e-6)
+    # Canal weights 1, 1, 2, 4 of 8; foraminal 1, 2 of 3; then the mean is 1.
+    expected = np.array([1 / 8, 1 / 8, 2 / 8, 4 / 8, 1 / 3, 2 / 3]) * 3
+    np.testing.assert_allclose(loss_weights(table), expected, rtol=1e-6)
+
+
+def test_an_untrained_network_predicts_the_prior(cells):
+    trainer = Trainer(settings(), SHAPES, cells, 0, 1, CPU)
+    trainer.network.eval()
+    logits = trainer.network(*trainer.maker.make(np.arange(30)))
+    prior = log_prior(cells.table.iloc[trainer.inside])
+    expected = prior[cells.condition[:30], cells.level[:30]]
+    np.testing.assert_allclose(logits.detach(), expected, atol=1e-6)
+
+
+def test_a_small_network_learns_the_size_of_a_disc(tmp_path):
+    files = write_crops(tmp_path, "canal", [SPINAL], 36, new_studies=0)
+    views = {SPINAL: ["canal"]}
+    learnable = load_cells(views, SHAPES, files)
+    torch.set_num_threads(1)
+    chosen = settings(views=views, epochs=12, batch_size=32)
+    path = train(tmp_path, learnable, 0, chosen)
+    history = pd.read_csv(tmp_path / "0.csv")
+    assert history["epoch"].tolist() == list(range(1, 13))
+    trainer = Trainer(chosen, SHAPES, learnable, 0, 1, CPU)
+    table = learnable.table.iloc[trainer.outside]
+    prior = np.exp(log_prior(learnable.table.iloc[trainer.inside]))
+    baseline = prior[learnable.condition, learnable.level][trainer.outside]
+    losses, weights = weighted_losses(baseline, table)
+    assert history["held_out_loss"].iloc[-1] < 0.6 * (losses * weights).mean()
+    assert path.exists() and not (tmp_path / "0.pt").exists()
+
+
+@pytest.mark.parametrize("pooling", ["channels", "attention", "gru"])
+def test_three_ways_to_pool_slices(tmp_path, cells, pooling):
+    head = {} if pooling == "channels" else {"hidden": 8}
+    chosen = settings(pooling=pooling, head=head, epochs=1, dropout=0.1)
+    paths = [train(tmp_path, cells, fold, chosen) for fold in range(3)]
+    out_of_fold, new = predict(chosen, SHAPES, cells, paths, 5, 1, "cpu")
+    keys = ["study", "condition", "level", "side"]
+    assert len(out_of_fold) == 6 * 15 and len(new) == 15
+    assert set(new["study"]) == {"s006"} and new["fold"].isna().all()
+    both = pd.concat([out_of_fold, new])[keys].sort_values(keys, ignore_index=True)
+    pd.testing.assert_frame_equal(both, cells.table[keys])
+    np.testing.assert_allclose(new[list(PROBABILITY_COLUMNS)].sum(axis=1), 1)
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_a_resumed_run_ends_in_the_same_bytes(tmp_path, cells, monkeypatch):
+    chosen = settings(epochs=3)
+    whole = train(tmp_path, cells, 1, chosen, code="a").read_bytes()
+    history = (tmp_path / "1.csv").read_bytes()
+    stopped = tmp_path / "stopped"
+    stopped.mkdir()
+    epoch = Trainer.train_epoch
+
+    def dies_in_the_second(self):
+        if self.epoch == 1:
+            raise Stopped
+        return epoch(self)
+
+    monkeypatch.setattr(Trainer, "train_epoch", dies_in_the_second)
+    with pytest.raises(Stopped):
+        train(stopped, cells, 1, chosen, code="a")
+    assert (stopped / "1.pt").exists() and not (stopped / "1.safetensors").exists()
+    seen = []
+    monkeypatch.setattr(Trainer, "train_epoch", lambda self: seen.append(self.epoch) or epoch(self))
+    assert train(stopped, cells, 1, chosen, code="a").read_bytes() == whole
+    assert seen == [1, 2], "the first epoch was not done again"
+    assert (stopped / "1.csv").read_bytes() == history
+
+
+def test_a_checkpoint_of_other_code_is_not_taken_up(tmp_path, cells, caplog):
+    trainer = Trainer(settings(epochs=1), SHAPES, cells, 1, 5, CPU)
+    trainer.run(tmp_path / "1.pt", "old")
+    train(tmp_path, cells, 1, code="b")
+    assert "other settings, data or code: training starts anew" in caplog.text
+    (tmp_path / "1.pt").write_bytes(b"not a checkpoint")
+    train(tmp_path, cells, 1, code="b")
+    assert "cannot be read" in caplog.text
+
+
+def test_no_model_predicts_what_it_was_trained_on(tmp_path, cells):
+    paths = [train(tmp_path, cells, fold) for fold in range(3)]
+    table = cells.table.copy()
+    # Study s001 was trained on by the model of fold 0; now it claims to be held out there.
+    table.loc[table["study"] == "s001", "fold"] = 0
+    with pytest.raises(SpinegradeError, match="trained on 1 studies that it is to predict, s001"):
+        predict(settings(), SHAPES, replace(cells, table=table), paths, 5, 1, "cpu")
+    with pytest.raises(SpinegradeError, match=r"no model for the folds \[2\]"):
+        predict(settings(), SHAPES, cells, paths[:2], 5, 1, "cpu")
+
+
+def test_weights_say_what_they_are(tmp_path, cells):
+    trainer = Trainer(settings(), SHAPES, cells, 2, 1, CPU)
+    assert trainer.trained_on == ["s000", "s001", "s003", "s004"]
+    path = tmp_path / "w.safetensors"
+    save_network(path, trainer.network, 2, trainer.trained_on)
+    _, fold, studies = load_network(path, settings(), SHAPES, CPU)
+    assert fold == 2 and studies == {"s000", "s001", "s003", "s004"}
+    assert "prior" in load_file(path)
+    with pytest.raises(SpinegradeError, match="not the weights of classifier small"):
+        load_network(path, settings(backbone="test_vit2"), SHAPES, CPU)
+
+
+def test_an_empty_fold_is_refused(tmp_path, cells):
+    with pytest.raises(SpinegradeError, match=r"fold 7 has no graded cell with a crop held out"):
+        train(tmp_path, cells, 7)
+
+
+def test_views_must_fit_the_roi_sets():
+    serves = {"canal": [SPINAL], "foramen": [FORAMINAL]}
+    other = CropShape(3, 1, 32, 4)
+    block = {"views": {SPINAL: ["canal"]}, "backbone": "test_resnet"}
+    check_classifiers({"a": block}, SHAPES, serves)
+    with pytest.raises(SpinegradeError, match="names 'kanal': there is no such roi set"):
+        check_classifiers({"a": {**block, "views": {SPINAL: ["kanal"]}}}, SHAPES, serves)
+    with pytest.raises(SpinegradeError, match="'foramen', which crops only"):
+        check_classifiers({"a": {**block, "views": {SUBARTICULAR: ["foramen"]}}}, SHAPES, serves)
+    views = {SPINAL: ["canal"], FORAMINAL: ["foramen"]}
+    shapes = {"canal": SHAPE, "foramen": other}
+    with pytest.raises(SpinegradeError, match="share_encoder is true, but"):
+        check_classifiers({"a": {**block, "views": views}}, shapes, serves)
+    check_classifiers({"a": {**block, "views": views, "share_encoder": False}}, shapes, serves)
+
+
+def test_files_are_grouped_set_by_set():
+    grouped = files_of_sets(["a", "b"], ["a0", "a1", "b0", "b1"], ["A0", "A1", "B0", "B1"])
+    assert grouped == {"a": (["a0", "a1"], ["A0", "A1"]), "b": (["b0", "b1"], ["B0", "B1"])}
