@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from spinegrade import names
 from spinegrade.cohort.folds import (
     balance,
@@ -18,6 +19,9 @@ from spinegrade.cohort.folds import (
     suggest_salt,
 )
 from spinegrade.errors import SpinegradeError
+from spinegrade.phantom.study import PhantomSettings, study_id
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def make_tables(count: int, without_images: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -91,6 +95,16 @@ def test_suggested_salt_balances_small_cohorts(count: int) -> None:
     salt, reached = suggest_salt(strata, 3, tried=400)
     fold = np.array([fold_of(study, 3, salt) for study in strata.index])
     assert reached == balance(fold, strata.to_numpy(), 3) >= 0.75
+
+
+@pytest.mark.parametrize("count", [48, 60])
+def test_default_salt_fits_the_default_phantom_cohort(count: int) -> None:
+    config = yaml.safe_load((PROJECT / "workflow_config.yaml").read_text())
+    settings = PhantomSettings.from_config(config["phantom"])
+    ids = [study_id(settings, "train", number) for number in range(count)]
+    folds, salt = config["cohort"]["folds"], config["cohort"]["fold_salt"]
+    sizes = np.bincount([fold_of(study, folds, salt) for study in ids], minlength=folds)
+    assert sizes.min() >= 0.9 * count / folds
 
 
 def test_uneven_folds_are_told_with_a_salt_that_helps(caplog: pytest.LogCaptureFixture) -> None:
