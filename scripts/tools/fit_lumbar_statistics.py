@@ -54,6 +54,20 @@ FORMULAS = {
 }
 
 
+def series_files(images: Path, study: str, series: str) -> list[Path]:
+    """The DICOM files of one series under train_images."""
+    files = sorted((images / study / series).glob("*.dcm"))
+    if not files:
+        raise SpinegradeError(f"{images / study / series}: no .dcm files; download the series")
+    return files
+
+
+def image_size(file: Path) -> tuple[int, int]:
+    """Rows and columns from a DICOM header."""
+    header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
+    return int(header.Rows), int(header.Columns)
+
+
 def point_sets(rows: pd.DataFrame, columns: list[tuple[str, str]]) -> pd.DataFrame:
     """Complete studies only: one row a study, one (x, y) pair a (level, side) column, at 512."""
     rows = rows.drop_duplicates(["study_id", "level", "side"])
@@ -75,9 +89,7 @@ def read_coordinates(path: Path, images: Path | None) -> pd.DataFrame:
             raise SpinegradeError(f"{path}: no columns height and width; give --images")
         sizes = {}
         for study, series in set(zip(table["study_id"], table["series_id"], strict=True)):
-            first = next((images / study / series).glob("*.dcm"))
-            header = pydicom.dcmread(first, stop_before_pixels=True)
-            sizes[series] = (header.Rows, header.Columns)
+            sizes[series] = image_size(series_files(images, study, series)[0])
         size = table["series_id"].map(sizes)
         table["height"], table["width"] = size.str[0], size.str[1]
     return table
@@ -95,11 +107,10 @@ def read_inventory(inventory: Path | None, descriptions: Path, images: Path | No
     table = pd.read_csv(descriptions, dtype={"study_id": str, "series_id": str})
     found = []
     for row in table.itertuples():
-        files = sorted((images / row.study_id / row.series_id).glob("*.dcm"))
+        files = series_files(images, row.study_id, row.series_id)
         numbers = [int(file.stem) for file in files]
-        header = pydicom.dcmread(files[0], stop_before_pixels=True)
         holes = max(numbers) - min(numbers) + 1 != len(numbers)
-        found.append((len(files), header.Rows, header.Columns, holes))
+        found.append((len(files), *image_size(files[0]), holes))
     return table.join(pd.DataFrame(found, columns=["slices", "rows", "cols", "holes"]))
 
 
