@@ -104,14 +104,14 @@ def test_same_bytes_from_two_runs(tables: Path) -> None:
 
 def test_floor_is_read_and_a_broken_one_refused(tables: Path) -> None:
     floor = tables / "floor.json"
-    floor.write_text('{"expected_floor": 0.35, "realised_floor": {"total": 0.25}}')
+    floor.write_text('{"expected": {"total": 0.35}, "realised": {"total": 0.25}}')
     made = fit(tables, tables / "a", floor=floor)
     report = read_json(made.score)
     assert report["floor"]["ratio_to_realised"] == pytest.approx(
         report["ensemble"]["total"] / 0.25, abs=1e-8
     )
-    floor.write_text('{"expected_floor": 0.35}')
-    with pytest.raises(SpinegradeError, match="realised_floor"):
+    floor.write_text('{"expected": {"total": 0.35}}')
+    with pytest.raises(SpinegradeError, match="realised"):
         fit(tables, tables / "a", floor=floor)
 
 

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from spinegrade.errors import SpinegradeError
 from spinegrade.metrics.bootstrap import bootstrap_score, compare
-from spinegrade.metrics.cells import Cells
+from spinegrade.metrics.cells import Cells, match
 from spinegrade.metrics.reliability import (
     calibration_curve,
     calibration_error,
@@ -13,7 +14,7 @@ from spinegrade.metrics.reliability import (
     study_losses,
 )
 from spinegrade.metrics.rsna2024 import cell_sums, score_cells
-from spinegrade.names import LUMBAR_CELLS, SPINAL
+from spinegrade.names import CONDITIONS, LUMBAR_CELLS, PROBABILITY_COLUMNS, SPINAL
 
 
 def cohort(studies: int, seed: int = 0) -> tuple[Cells, np.ndarray]:
@@ -127,3 +128,23 @@ def test_confusion_levels_and_studies() -> None:
     assert table.loc[(SPINAL, "l1_l2"), "count"] == 6
     worst = study_losses(cells, values)
     assert worst.is_monotonic_decreasing and set(worst.index) == set(cells.studies)
+
+
+def test_bootstrap_is_the_same_whatever_the_order_of_the_rows() -> None:
+    cells, values = cohort(9)
+    labels = pd.DataFrame(
+        {
+            "study": cells.studies[cells.study],
+            "condition": np.array(CONDITIONS)[cells.condition],
+            "level": cells.level,
+            "side": cells.side,
+            "grade": cells.grade,
+        }
+    )
+    table = labels.drop(columns="grade")
+    table[list(PROBABILITY_COLUMNS)] = values
+    found = []
+    for order in (labels, labels.iloc[::-1]):
+        matched, (probabilities,) = match(order, table)
+        found.append(bootstrap_score(matched, probabilities, 50, 3)["total"].high)
+    assert found[0] == pytest.approx(found[1], abs=1e-12)

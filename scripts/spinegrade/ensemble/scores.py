@@ -40,17 +40,14 @@ def _rounded(value: Any) -> Any:
 
 def _against_floor(total: float, floor: dict[str, Any]) -> dict[str, Any]:
     try:
-        realised = floor["realised_floor"]
-        return {
-            "expected": floor["expected_floor"],
-            "realised": realised,
-            "ratio_to_realised": total / realised["total"],
-        }
+        expected, realised = floor["expected"], floor["realised"]
+        ratio = total / realised["total"]
     except (KeyError, TypeError, ZeroDivisionError) as error:
         raise SpinegradeError(
-            f"the phantom's floor.json lacks expected_floor or realised_floor.total ({error!r}); "
-            "make the phantom again"
+            f"the phantom's floor.json lacks expected or realised.total ({error!r}); make the "
+            "phantom again"
         ) from error
+    return {"expected": expected, "realised": realised, "ratio_to_realised": ratio}
 
 
 def score_report(

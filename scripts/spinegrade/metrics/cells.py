@@ -20,7 +20,7 @@ _ROUNDING = 1e-9
 class Cells:
     """The labelled cells of a cohort, in the order of the labels table.
 
-    ``study`` (n,) int64 codes into ``studies``; ``condition`` (n,) int64 codes into
+    ``study`` (n,) int64 codes into ``studies`` (sorted ids); ``condition`` (n,) int64 codes into
     ``names.CONDITIONS``; ``level`` and ``side`` (n,) str; ``grade`` (n,) int64 of 0, 1, 2.
     """
 
@@ -159,7 +159,8 @@ def match(labels: pd.DataFrame, *tables: pd.DataFrame) -> tuple[Cells, list[np.n
             "of the labels has no prediction; every labelled cell needs one",
         )
         matched.append(value[place[labelled]])
-    study, studies = pd.factorize(labels["study"].astype("str")[labelled])
+    # Sorted, so that a bootstrap draws the same studies whatever the order of the rows.
+    study, studies = pd.factorize(labels["study"].astype("str")[labelled], sort=True)
     cells = Cells(
         np.asarray(studies, dtype=object),
         study.astype(np.int64),
