@@ -1,0 +1,209 @@
+"""Overlays, keypoint errors, contact sheets, findings and run times, worked out by hand."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from report_run import AXIAL, SAGITTAL, make_run, point_of
+from spinegrade.errors import SpinegradeError
+from spinegrade.geometry.affine import affine_from_dicom
+from spinegrade.names import FORAMINAL, LUMBAR_CELLS, PROBABILITY_COLUMNS, SPINAL, SUBARTICULAR
+from spinegrade.report.captions import CAPTIONS
+from spinegrade.report.crops import contact_sheets, read_crops
+from spinegrade.report.data import RunData
+from spinegrade.report.findings import plain_probabilities, study_findings
+from spinegrade.report.overlays import AXIAL_VIEWS, SAGITTAL_VIEWS, edge_letters, slice_with_points
+from spinegrade.report.parts import Slice
+from spinegrade.report.points import keypoint_errors, shifted_studies, spread, summary
+from spinegrade.report.style import svg_uri
+from spinegrade.report.times import read_benchmarks, rule_of
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunData:
+    return RunData(make_run(tmp_path_factory.mktemp("run")))
+
+
+def _pixels(uri: str) -> np.ndarray:
+    content = base64.b64decode(uri.split(",", 1)[1])
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+
+
+def _under(shown: Slice, x: float, y: float) -> int:
+    """Gray value of the shown picture at (x, y) mm of its view box."""
+    image = _pixels(shown.source)
+    column = (x - shown.left) / shown.width * image.shape[1]
+    row = (y - shown.top) / shown.height * image.shape[0]
+    return int(image[int(row), int(column)])
+
+
+@pytest.mark.parametrize("view", SAGITTAL_VIEWS + AXIAL_VIEWS, ids=lambda view: view.title)
+def test_annotated_marks_lie_on_the_bright_dots(run: RunData, view) -> None:
+    shown = slice_with_points(view, "4005", run.stacks, run.landmarks, run.keypoints)
+    annotated = [mark for mark in shown.marks if mark.shape == "annotated"]
+    predicted = [mark for mark in shown.marks if mark.shape == "predicted"]
+    assert len(annotated) == len(predicted) == len(view.levels) * len(view.sides)
+    for mark in annotated:
+        assert _under(shown, mark.x, mark.y) > 200
+    # Study 4005 is predicted 10 px of 0.5 mm further along the rows, where no dot is.
+    for before, after in zip(annotated, predicted, strict=True):
+        assert after.x - before.x == pytest.approx(5.0)
+        assert _under(shown, after.x, after.y) < 80
+
+
+def test_slices_keep_the_patients_proportions(run: RunData) -> None:
+    shown = slice_with_points(SAGITTAL_VIEWS[1], "4000", run.stacks, run.landmarks, run.keypoints)
+    rows, columns = _pixels(shown.source).shape
+    # Rows are 0.8 mm apart, columns 0.5 mm.
+    assert shown.height / rows == pytest.approx(0.8)
+    assert shown.width / columns == pytest.approx(0.5)
+
+
+def test_points_of_another_slice_are_told_apart(run: RunData) -> None:
+    keypoints = run.keypoints[run.keypoints["study"] == "4000"].copy()
+    moved = (keypoints["condition"] == SPINAL) & (keypoints["level"] == "l3_l4")
+    keypoints.loc[moved, "index"] += 1
+    shown = slice_with_points(SAGITTAL_VIEWS[1], "4000", run.stacks, run.landmarks, keypoints)
+    far = [mark for mark in shown.marks if not mark.near]
+    assert [mark.label for mark in far] == ["L3/L4 (+1)"]
+    assert "+1 slices" in far[0].title
+
+
+def test_points_of_another_stack_come_over_through_patient_space(run: RunData) -> None:
+    keypoints = run.keypoints[run.keypoints["study"] == "4000"].copy()
+    wrong = keypoints["condition"] == SPINAL
+    keypoints.loc[wrong, ["series", "x_px", "y_px"]] = ["1001", 3.0, 3.0]
+    shown = slice_with_points(SAGITTAL_VIEWS[1], "4000", run.stacks, run.landmarks, keypoints)
+    annotated, predicted = shown.marks[:5], shown.marks[5:]
+    assert [mark.x for mark in annotated] == pytest.approx([mark.x for mark in predicted])
+
+
+def test_a_point_in_an_unknown_stack_is_refused(run: RunData) -> None:
+    landmarks = run.landmarks.assign(series="77")
+    with pytest.raises(SpinegradeError, match=r"study 4000.*series 77"):
+        slice_with_points(SAGITTAL_VIEWS[0], "4000", run.stacks, landmarks, run.keypoints)
+
+
+def test_edge_letters_are_the_patients() -> None:
+    assert edge_letters(SAGITTAL) == ("A", "P", "H", "F")
+    assert edge_letters(AXIAL) == ("R", "L", "A", "P")
+    mirrored = affine_from_dicom([-1, 0, 0, 0, 1, 0], [1, 1], [0, 0, 0], [0, 0, 1])
+    assert edge_letters(mirrored) == ("L", "R", "A", "P")
+
+
+def test_keypoint_errors_by_hand(run: RunData) -> None:
+    errors = run.point_errors
+    # 2n px of 0.5 mm along the rows: n mm, on the same slice of a sagittal stack.
+    assert errors[errors["study"] == "4003"]["error_mm"].to_numpy() == pytest.approx(3.0)
+    assert errors["slices"].to_numpy() == pytest.approx(0.0, abs=1e-9)
+    assert (errors["nearest_level"] == errors["level"]).all()
+    assert errors.loc[errors["condition"] == SPINAL, "side_right"].isna().all()
+    assert errors.loc[errors["condition"] != SPINAL, "side_right"].all()
+    assert set(errors.loc[errors["study"] == "4000", "anatomy"]) == {"six_lumbar"}
+
+
+def test_shifts_sides_and_slices_are_noticed(run: RunData) -> None:
+    study = run.landmarks[run.landmarks["study"] == "4001"]
+    found = study[study["condition"] == SUBARTICULAR].assign(detector="axial")
+    swapped = found.assign(side=found["side"].map({"left": "right", "right": "left"}))
+    assert not keypoint_errors(swapped, study, run.stacks)["side_right"].any()
+    levels = ["l1_l2", "l2_l3", "l3_l4", "l4_l5", "l5_s1"]
+    lower = found[found["level"] != "l1_l2"]
+    shifted = lower.assign(level=lower["level"].map(dict(zip(levels[1:], levels, strict=False))))
+    errors = keypoint_errors(shifted, study, run.stacks)
+    assert shifted_studies(errors).tolist() == [True]
+    # Levels are four slices apart, and the keypoints lie on the level below.
+    assert errors["slices"].to_numpy() == pytest.approx(-4.0)
+    figures = summary(errors)
+    assert figures["within"] == 0.0
+    assert figures["slice_within_one"] == 0.0
+    assert figures["side_right"] == 1.0
+
+
+def test_spread_names_best_median_worst() -> None:
+    values = pd.Series({"a": 5.0, "b": 1.0, "c": 3.0})
+    assert spread(values, 3) == [("best", "b"), ("median", "c"), ("worst", "a")]
+    assert spread(values.iloc[:1], 3) == [("best", "a")]
+    assert spread(values, 0) == []
+    assert [word for word, _ in spread(pd.Series(range(6)), 3)] == ["best", "median", "worst"]
+
+
+def test_contact_sheets_show_crops_of_their_grade(run: RunData) -> None:
+    ((tables, arrays),) = run.crops().values()
+    crops = read_crops(tables, arrays)
+    sheets = contact_sheets(crops, per_grade=4, seed=1)
+    assert len(sheets) == 9
+    sheet = sheets[0]
+    assert sheet.heading == "Spinal canal stenosis, normal or mild (4 of 12)"
+    assert (sheet.width, sheet.height) == (4 * 28 - 4, 24 + 16)
+    study, label = sheet.tiles[1].title.removeprefix("study ").split(", ")
+    row = crops[(crops["study"] == study) & (crops["condition"] == SPINAL)]
+    row = row[row["level"] == label.lower().replace("/", "_")].iloc[0]
+    assert row["grade"] == 0
+    shown = _pixels(sheet.source)[:24, 28:52].astype(int)
+    # WebP keeps values within a few grays where it is asked for quality, noise within tens.
+    expected = np.load(arrays[0])[row["row"], 1].astype(int)
+    assert np.corrcoef(shown.ravel(), expected.ravel())[0, 1] > 0.9
+
+
+def test_a_short_array_of_crops_is_refused(run: RunData, tmp_path: Path) -> None:
+    ((tables, arrays),) = run.crops().values()
+    np.save(tmp_path / "rois.npy", np.load(arrays[0])[:10])
+    with pytest.raises(SpinegradeError, match="holds 10 crops"):
+        contact_sheets(read_crops(tables, [str(tmp_path / "rois.npy")]), 4, 1)
+
+
+def test_findings_divide_the_scores_weights_out() -> None:
+    # 0.5 / 1, 0.25 / 2, 0.25 / 4 = 8 : 2 : 1 of 11.
+    plain = plain_probabilities(np.array([[0.5, 0.25, 0.25]]))
+    assert plain[0] == pytest.approx([8 / 11, 2 / 11, 1 / 11])
+    table = pd.DataFrame([{"study": "7", **cell._asdict()} for cell in LUMBAR_CELLS])
+    table[list(PROBABILITY_COLUMNS)] = [0.5, 0.25, 0.25]
+    severe = (table["condition"] == FORAMINAL) & (table["level"] == "l4_l5")
+    severe &= table["side"] == "left"
+    table.loc[severe, list(PROBABILITY_COLUMNS)] = [0.0, 0.0, 1.0]
+    found = study_findings("7", table)
+    assert found.summary == "Likely severe: neural foraminal narrowing L4/L5 left (100%)."
+    levels = dict(found.rows)
+    assert found.columns[2] == "Neural foraminal narrowing, left"
+    assert levels["L4/L5"][2].grade == 2
+    assert levels["L4/L5"][1].percent == (73, 18, 9)
+
+
+def test_rules_are_found_by_their_longest_name() -> None:
+    rules = ["train", "train_keypoints", "infer_keypoints"]
+    assert rule_of("train_keypoints_sagittal_t1_0", rules) == "train_keypoints"
+    assert rule_of("something", rules) == "something"
+
+
+def test_benchmarks_are_summed(tmp_path: Path) -> None:
+    head = "s\th:m:s\tmax_rss\n"
+    (tmp_path / "infer_a_0.tsv").write_text(head + "1.5\t0:00:01\t100.5\n")
+    (tmp_path / "infer_a_1.tsv").write_text(head + "2.5\t0:00:02\t50\n")
+    (tmp_path / "fit.tsv").write_text(head + "0.1\t0:00:00\tNA\n")
+    table = read_benchmarks(tmp_path, ["infer", "fit"])
+    assert table["rule"].tolist() == ["infer", "fit"]
+    assert table.loc[0, ["jobs", "seconds", "longest_s", "memory_mb"]].tolist() == [
+        2,
+        4,
+        2.5,
+        100.5,
+    ]
+    assert np.isnan(table.loc[1, "memory_mb"])
+
+
+def test_every_caption_is_used() -> None:
+    folder = Path(svg_uri.__code__.co_filename).parent
+    code = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+    for name in yaml.safe_load(CAPTIONS.read_text(encoding="utf-8")):
+        assert f'"{name}"' in code, name
+
+
+def test_point_of_is_inside_its_volume() -> None:
+    assert point_of(LUMBAR_CELLS[0]) == (70, 30, 4)
