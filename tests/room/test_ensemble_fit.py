@@ -145,7 +145,7 @@ def test_complementary_members_are_found() -> None:
         lower=predictions(labels, fold, "lower", ~upper, seed=2),
         noise=predictions(labels, fold, "noise", nowhere),
     )
-    fitted, cross_fitted, _ = fit_combinations(board, calibration="on")
+    fitted, cross_fitted, _ = fit_combinations(board, calibration="always")
     for condition in CONDITIONS:
         weight = dict(zip(fitted.members[condition], fitted.whole[condition].weights, strict=True))
         assert sum(weight.values()) == pytest.approx(1.0)
@@ -166,7 +166,7 @@ def test_cross_fitting_does_not_see_its_own_fold() -> None:
         table[list(PROBABILITY_COLUMNS)] = random.dirichlet(np.full(3, 3.0), len(table))
         members[name] = table
     board = board_of(labels, fold, **members)
-    _, cross_fitted, in_sample = fit_combinations(board, calibration="off")
+    _, cross_fitted, in_sample = fit_combinations(board, calibration="never")
     assert in_folds(board, in_sample) < in_folds(board, cross_fitted) - 0.005
     # And to the bit: other labels in fold 0 change nothing that fold 0 is given.
     changed = labels.copy()

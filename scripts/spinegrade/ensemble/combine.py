@@ -23,7 +23,7 @@ from spinegrade.ensemble.fit import (
 from spinegrade.errors import SpinegradeError
 from spinegrade.names import CONDITIONS, SPINAL
 
-CALIBRATIONS = ("off", "on", "auto")
+CALIBRATIONS = ("never", "always", "auto")
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ class Fitted:
 
 
 def _fit(problem: Problem, fold: np.ndarray, calibration: str, spread: float) -> Combination:
-    """Weights, and a calibration where it is on or, for ``auto``, where it helps inside."""
+    """Weights, and a calibration where it always is or, for ``auto``, where it helps inside."""
     weights = fit_weights(problem)
     if calibration == "auto":
-        calibration = "on" if _calibration_helps(problem, fold, spread) else "off"
-    if calibration == "off":
+        calibration = "always" if _calibration_helps(problem, fold, spread) else "never"
+    if calibration == "never":
         return Combination(weights)
     temperature, factor = fit_calibration(problem, mix(problem.values, weights), spread)
     return Combination(weights, temperature, factor)
@@ -79,7 +79,7 @@ def _calibration_helps(problem: Problem, fold: np.ndarray, spread: float) -> boo
     for left_out in folds:
         held = fold == left_out
         training = problem.part(~held)
-        found = _fit(training, fold[~held], "on", spread)
+        found = _fit(training, fold[~held], "always", spread)
         plain[held] = mix(problem.values[:, held], found.weights)
         calibrated[held] = found.apply(problem.values[:, held])
     return problem_loss(problem, calibrated) < problem_loss(problem, plain)
@@ -101,7 +101,7 @@ def fit_combinations(
 ) -> tuple[Fitted, np.ndarray, np.ndarray]:
     """Fit the ensemble; return what was fitted, and cross-fitted and in-sample (n, 3).
 
-    ``calibration`` is off, on or auto (on for the conditions where a cross-fit inside the
+    ``calibration`` is never, always or auto (for the conditions where a cross-fit inside the
     training folds says that it helps); ``spread`` is the standard deviation of the prior on
     the logarithms of temperature and severe factor. Studies in no fold have the same
     probabilities in both arrays. Raises SpinegradeError with fewer than two folds.

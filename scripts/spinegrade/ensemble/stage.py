@@ -26,7 +26,7 @@ ENSEMBLE = "ensemble"
 class EnsembleSettings:
     """The ensemble's part of the configuration, and the run's seed.
 
-    ``prior_member``: whether the prior is a member; ``calibration``: off, on or auto;
+    ``prior_member``: whether the prior is a member; ``calibration``: never, always or auto;
     ``calibration_spread``: how far a calibration may move (a standard deviation of
     logarithms); ``bootstrap_resamples``: resamples of studies for the intervals.
     """
