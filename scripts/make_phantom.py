@@ -1,7 +1,5 @@
 """Stage make_phantom: a phantom cohort in the competition's own layout."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
