@@ -1,0 +1,127 @@
+from spinegrade.keypoints.settings import check_detectors
+from spinegrade.models.registry import module_of
+
+DETECTORS = config["keypoints"]["detectors"]
+check_detectors(DETECTORS)
+
+
+def detector_weights(detector):
+    """The weights of a detector's folds: this run's, or all that a finished run has."""
+    path = trained("keypoints", detector, "fold_{fold}", "weights.safetensors")
+    folds = sorted(glob_wildcards(path).fold, key=int) if APPLY else FOLDS
+    if not folds:
+        raise SpinegradeError(
+            f"models.from: no weights {path}; that run has not trained detector {detector!r}"
+        )
+    return expand(path, fold=folds)
+
+
+def detector_code(stage, detector):
+    """Fingerprint of a stage with the architecture that a detector names."""
+    return code_fingerprint(stage, module_of(DETECTORS[detector]["architecture"]["name"]))
+
+
+def level_keypoints(wildcards):
+    """Keypoints of the shard that tell an axial detector where the levels lie."""
+    sources = DETECTORS[wildcards.detector]["levels_from"]
+    return [out("keypoints", source, f"{wildcards.shard}.parquet") for source in sources]
+
+
+rule train_keypoints:
+    input:
+        studies=out("cohort", "studies.parquet"),
+        folds=out("cohort", "folds.parquet"),
+        stacks=shards_of(out("convert", "{shard}", "stacks.parquet")),
+        landmarks=shards_of(out("convert", "{shard}", "landmarks.parquet")),
+    output:
+        weights=out("keypoints", "{detector}", "fold_{fold}", "weights.safetensors"),
+        history=out("keypoints", "{detector}", "fold_{fold}", "history.csv"),
+    log:
+        log_of("train_keypoints_{detector}_{fold}"),
+    benchmark:
+        benchmark_of("train_keypoints_{detector}_{fold}")
+    wildcard_constraints:
+        detector="|".join(DETECTORS),
+        fold=r"\d+",
+    conda:
+        "../envs/torch.yaml"
+    threads: config["runtime"]["math_threads"]
+    resources:
+        mem_mb=2000,
+        runtime=240,
+        gpu=1,
+    params:
+        code=lambda w: detector_code("train_keypoints", w.detector),
+        detector=lambda w: DETECTORS[w.detector],
+        checkpoint=out("keypoints", ".checkpoints", "{detector}_fold_{fold}.pt"),
+        seed=config["runtime"]["seed"],
+        math_threads=config["runtime"]["math_threads"],
+        device=config["runtime"]["device"],
+    message:
+        "Training detector {wildcards.detector} on all studies outside fold {wildcards.fold}"
+    script:
+        "../scripts/train_keypoints.py"
+
+
+rule infer_keypoints:
+    input:
+        studies=out("cohort", "studies.parquet"),
+        # To models that were trained elsewhere every study is new: no folds.
+        folds=[] if APPLY else out("cohort", "folds.parquet"),
+        stacks=out("convert", "{shard}", "stacks.parquet"),
+        weights=lambda w: detector_weights(w.detector),
+        levels=level_keypoints,
+    output:
+        keypoints=out("keypoints", "{detector}", "{shard}.parquet"),
+        rejected=out("keypoints", "{detector}", "{shard}.rejected.parquet"),
+    log:
+        log_of("infer_keypoints_{detector}_{shard}"),
+    benchmark:
+        benchmark_of("infer_keypoints_{detector}_{shard}")
+    wildcard_constraints:
+        detector="|".join(DETECTORS),
+        shard=r"\d+",
+    conda:
+        "../envs/torch.yaml"
+    threads: config["runtime"]["math_threads"]
+    resources:
+        mem_mb=2000,
+        runtime=60,
+        gpu=1,
+    params:
+        code=lambda w: detector_code("infer_keypoints", w.detector),
+        max_distance_mm=lambda w: DETECTORS[w.detector]["max_distance_mm"],
+        seed=config["runtime"]["seed"],
+        math_threads=config["runtime"]["math_threads"],
+        device=config["runtime"]["device"],
+    message:
+        "Finding {wildcards.detector} points in shard {wildcards.shard} with models that never saw them"
+    script:
+        "../scripts/infer_keypoints.py"
+
+
+rule measure_keypoints:
+    input:
+        **{name: shards_of(out("keypoints", name, "{shard}.parquet")) for name in DETECTORS},
+        stacks=shards_of(out("convert", "{shard}", "stacks.parquet")),
+        landmarks=shards_of(out("convert", "{shard}", "landmarks.parquet")),
+    output:
+        errors=out("keypoints", "errors.parquet"),
+        summary=out("keypoints", "errors.json"),
+    log:
+        log_of("measure_keypoints"),
+    benchmark:
+        benchmark_of("measure_keypoints")
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        code=code_fingerprint("measure_keypoints"),
+        targets={name: block["target"] for name, block in DETECTORS.items()},
+    message:
+        "Measuring the out-of-fold error of every detector"
+    script:
+        "../scripts/measure_keypoints.py"

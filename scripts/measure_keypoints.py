@@ -1,0 +1,19 @@
+"""Stage measure_keypoints: the out-of-fold error of every detector."""
+
+from spinegrade.keypoints.stages import measure_keypoints
+from spinegrade.runtime.stage import run_stage
+
+
+def main(job):
+    """Compare keypoints with located landmarks and write table and summary."""
+    measure_keypoints(
+        targets=job.params.targets,
+        keypoints_paths={name: list(job.input[name]) for name in job.params.targets},
+        stacks_paths=list(job.input.stacks),
+        landmarks_paths=list(job.input.landmarks),
+        errors_path=job.output.errors,
+        summary_path=job.output.summary,
+    )
+
+
+run_stage(snakemake, main)

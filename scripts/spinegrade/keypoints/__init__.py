@@ -1,0 +1,1 @@
+"""Keypoints: detectors of the graded places, their training, inference and measured error."""

@@ -1,0 +1,111 @@
+"""A detector: its network with the settings and spacing that it needs to find points."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from spinegrade.errors import SpinegradeError
+from spinegrade.keypoints.decode import Spacing
+from spinegrade.keypoints.targets import TARGETS, Target
+from spinegrade.models.registry import build
+from spinegrade.runtime.files import atomic_path
+
+# A file's header keeps one key, since several come out in no fixed order.
+_HEADER = "spinegrade"
+
+
+class Detector(NamedTuple):
+    """``network`` in evaluation mode; ``settings`` the detector's config block."""
+
+    network: nn.Module
+    settings: Mapping[str, Any]
+    spacing: Spacing | None
+    device: torch.device
+
+    @property
+    def target(self) -> Target:
+        """What the detector looks for."""
+        return TARGETS[self.settings["target"]]
+
+    def probabilities(
+        self, images: NDArray[np.uint8], batch_size: int = 16
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """Heatmaps (n, P, rows, cols) and, for sagittal detectors, slices (n, P, S).
+
+        ``images`` uint8 (n, slices, rows, cols). Both sum to one for each point.
+        """
+        in_plane, slices = [], []
+        with torch.inference_mode():
+            for start in range(0, len(images), batch_size):
+                part = torch.from_numpy(images[start : start + batch_size]).to(self.device)
+                found = self.network(normalised(part.float() / 255.0))
+                shape = found.in_plane.shape
+                flat = found.in_plane.double().flatten(2).softmax(dim=2)
+                in_plane.append(flat.view(shape).cpu().numpy())
+                if found.slices is not None:
+                    slices.append(found.slices.double().softmax(dim=2).cpu().numpy())
+        return np.concatenate(in_plane), np.concatenate(slices) if slices else None
+
+
+def normalised(images: Tensor) -> Tensor:
+    """Images of 0 .. 1 as the networks take them, about zero mean and unit spread."""
+    images = (images - 0.3) / 0.25
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def build_network(settings: Mapping[str, Any]) -> nn.Module:
+    """The untrained network of a detector's config block."""
+    target = TARGETS[settings["target"]]
+    options = dict(settings["architecture"])
+    network = build(
+        options.pop("name"),
+        in_channels=settings["grid"]["slices"],
+        points=len(target.points),
+        slices=settings["grid"]["slices"] if target.plane == "sagittal" else 0,
+        **options,
+    )
+    return network.to(memory_format=torch.channels_last)
+
+
+def save_detector(
+    path: str | Path,
+    weights: Mapping[str, Tensor],
+    settings: Mapping[str, Any],
+    spacing: Spacing | None,
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write weights with settings, spacing and provenance in the file's header."""
+    header = {
+        "settings": settings,
+        "spacing": spacing.to_lists() if spacing else None,
+        "provenance": provenance,
+    }
+    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, {_HEADER: json.dumps(header, sort_keys=True)})
+
+
+def load_detector(path: str | Path, device: torch.device) -> Detector:
+    """Read a detector; raises SpinegradeError for a file that is none, or is broken."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[_HEADER])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        network = build_network(header["settings"])
+        network.load_state_dict(weights)
+    except (OSError, SafetensorError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+        raise SpinegradeError(
+            f"{path}: no detector of this version ({error}); remove it and run train_keypoints"
+        ) from error
+    spacing = Spacing.from_lists(header["spacing"]) if header["spacing"] else None
+    return Detector(network.to(device).eval(), header["settings"], spacing, device)

@@ -1,0 +1,197 @@
+"""Keypoints of a shard: each study by the fold models that did not train on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spinegrade.errors import SpinegradeError
+from spinegrade.geometry.affine import Affine, to_mm
+from spinegrade.keypoints.decode import Spacing, decode
+from spinegrade.keypoints.detector import Detector
+from spinegrade.keypoints.grids import Grid
+from spinegrade.keypoints.samples import grid_of, stacks_by_study
+from spinegrade.keypoints.targets import Target
+from spinegrade.runtime.progress import progress
+from spinegrade.tables import check_table, empty_table
+from spinegrade.volumes import Stack
+
+
+class Found(NamedTuple):
+    """Keypoint rows of one or more studies, and what could not be found and why."""
+
+    keypoints: list[dict[str, Any]]
+    rejected: list[dict[str, Any]]
+
+
+def rejection(study: str, code: str, found: str, action: str, series: str | None = None) -> dict:
+    """One row of a rejected table."""
+    return {
+        "study": study,
+        "series": series,
+        "file": None,
+        "code": code,
+        "found": found,
+        "action": action,
+    }
+
+
+def models_of(
+    study: str,
+    split: str,
+    folds: Mapping[str, int] | None,
+    detectors: Sequence[Detector],
+    name: str,
+) -> tuple[list[Detector], str]:
+    """The detectors that may look at a study, and what to call their result's source.
+
+    A training study has the one model of its own fold, which did not train on it; a test study,
+    and with ``folds`` None (models trained elsewhere) any study, the mean over all. Raises
+    SpinegradeError for a training study without a fold.
+    """
+    if split == "test" or folds is None:
+        return list(detectors), f"{name}:mean"
+    if study not in folds:
+        raise SpinegradeError(
+            f"study {study}: a training study without a fold; make the folds table again with "
+            "the rule split_folds"
+        )
+    fold = folds[study]
+    return [detectors[fold]], f"{name}:fold_{fold}"
+
+
+def look(
+    models: Sequence[Detector], images: NDArray[np.uint8]
+) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Points (P, 3) of each image's grid and their confidences (P,), by the models' mean.
+
+    Probabilities are averaged, not points, so that models which disagree lower the confidence.
+    """
+    answers = [model.probabilities(images) for model in models]
+    in_plane = np.mean([answer[0] for answer in answers], axis=0)
+    along = [answer[1] for answer in answers if answer[1] is not None]
+    slices = np.mean(along, axis=0) if along else None
+    first = models[0]
+    return [
+        decode(
+            heatmaps,
+            None if slices is None else slices[place],
+            chains=first.target.chains,
+            spacing=mean_spacing(models),
+            stride=first.network.stride,
+            pixel_mm=first.settings["grid"]["pixel_mm"],
+        )
+        for place, heatmaps in enumerate(in_plane)
+    ]
+
+
+def mean_spacing(models: Sequence[Detector]) -> Spacing | None:
+    """The mean of the models' spacings, None where they have none."""
+    spacings = [model.spacing for model in models if model.spacing is not None]
+    if not spacings:
+        return None
+    return Spacing(
+        np.mean([spacing.mean for spacing in spacings], axis=0),
+        np.mean([spacing.deviation for spacing in spacings], axis=0),
+    )
+
+
+def point_rows(
+    stack: Stack,
+    grid_to_pixels: Affine,
+    points: NDArray[np.float64],
+    confidences: NDArray[np.float64],
+    cells: Iterable[tuple[str, str, str]],
+    source: str,
+) -> list[dict[str, Any]]:
+    """Keypoint rows of grid ``points`` (P, 3) in a stack, each in its nearest slice.
+
+    ``x_px``, ``y_px`` and ``index`` are a place in one slice of the stack; ``x_mm`` ... are the
+    same place in the patient.
+    """
+    pixels = to_mm(grid_to_pixels, points)
+    pixels[:, 2] = np.clip(np.rint(pixels[:, 2]), 0, stack.slices - 1)
+    patient = to_mm(stack.affine, pixels)
+    rows = []
+    for cell, pixel, place, confidence in zip(cells, pixels, patient, confidences, strict=True):
+        condition, level, side = cell
+        rows.append(
+            {
+                "study": stack.study,
+                "series": stack.series,
+                "stack": stack.stack,
+                "index": int(pixel[2]),
+                "condition": condition,
+                "level": level,
+                "side": side,
+                "x_px": float(pixel[0]),
+                "y_px": float(pixel[1]),
+                "x_mm": float(place[0]),
+                "y_mm": float(place[1]),
+                "z_mm": float(place[2]),
+                "confidence": float(np.clip(confidence, 0.0, 1.0)),
+                "source": source,
+            }
+        )
+    return rows
+
+
+def find_sagittal(
+    name: str,
+    detectors: Sequence[Detector],
+    studies: pd.DataFrame,
+    folds: Mapping[str, int] | None,
+    stacks: Iterable[Stack],
+) -> Found:
+    """Keypoints of every study of ``studies`` (columns study and split) on sagittal stacks.
+
+    Among several stacks of the right kind the one of the greatest mean confidence gives all
+    points. Studies without one are listed with the code KEYPOINTS_NO_SERIES.
+    """
+    target = detectors[0].target
+    by_study = stacks_by_study(stacks, target)
+    found = Found([], [])
+    for study, split in progress(
+        list(studies[["study", "split"]].itertuples(index=False)), f"Finding {name} points"
+    ):
+        rivals = by_study.get(study, [])
+        if not rivals:
+            found.rejected.append(no_series(study, target))
+            continue
+        models, source = models_of(study, split, folds, detectors, name)
+        grids: list[Grid] = [grid_of(stack, models[0].settings["grid"]) for stack in rivals]
+        answers = look(models, np.stack([grid.array for grid in grids]))
+        best = max(range(len(rivals)), key=lambda place: (answers[place][1].mean(), -place))
+        points, confidences = answers[best]
+        found.keypoints.extend(
+            point_rows(
+                rivals[best], grids[best].to_pixels, points, confidences, target.points, source
+            )
+        )
+    return found
+
+
+def no_series(study: str, target: Target) -> dict[str, Any]:
+    """The rejection of a study that lacks the target's series."""
+    kind = f"{target.plane} {target.weighting.upper()}"
+    return rejection(
+        study,
+        "KEYPOINTS_NO_SERIES",
+        f"no {kind} stack",
+        f"no {target.name} points are found and its cells fall back to the prior; deliver a {kind} "
+        "series, or correct the series descriptions",
+    )
+
+
+def keypoint_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The rows as a checked keypoints table, empty where there are none."""
+    return check_table(pd.DataFrame(rows), "keypoints") if rows else empty_table("keypoints")
+
+
+def rejected_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The rows as a checked rejected table, empty where there are none."""
+    return check_table(pd.DataFrame(rows), "rejected") if rows else empty_table("rejected")

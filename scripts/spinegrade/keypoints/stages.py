@@ -1,0 +1,102 @@
+"""The keypoint stages: tables and weights in, tables out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from spinegrade.errors import SpinegradeError
+from spinegrade.keypoints.axial import find_axial
+from spinegrade.keypoints.detector import load_detector
+from spinegrade.keypoints.inference import find_sagittal, keypoint_table, rejected_table
+from spinegrade.keypoints.measure import point_errors, summaries
+from spinegrade.keypoints.targets import TARGETS
+from spinegrade.runtime.files import atomic_path, write_json
+from spinegrade.runtime.torch_setup import prepare
+from spinegrade.tables import read_table, read_tables, write_table
+from spinegrade.volumes import load_stacks
+
+_LOGGER = logging.getLogger("spinegrade")
+
+
+def infer_keypoints(
+    *,
+    name: str,
+    shard: int,
+    studies_path: str,
+    folds_path: str | None,
+    stacks_path: str,
+    weights_paths: Sequence[str],
+    level_paths: Sequence[str],
+    keypoints_path: str,
+    rejected_path: str,
+    max_distance_mm: float,
+    seed: int,
+    math_threads: int,
+    device: str,
+) -> None:
+    """Find the points of every usable study of one shard and write them.
+
+    ``weights_paths`` in the order of the folds. ``level_paths`` (axial detectors) are the shard's
+    keypoint tables that say where the levels lie; a level farther than ``max_distance_mm`` from
+    every axial slice is not looked for. Without ``folds_path`` no study was trained on, and all
+    get the mean over the models. What is not found is counted in the log and listed in the
+    rejected table.
+    """
+    chosen = prepare(seed % 2**32, math_threads, device)
+    detectors = [load_detector(path, chosen) for path in weights_paths]
+    studies = read_table(studies_path, "studies")
+    studies = studies[(studies["shard"] == shard) & studies["problem"].isna()]
+    studies = studies.sort_values("study")
+    folds = None
+    if folds_path is not None:
+        table = read_table(folds_path, "folds")
+        folds = dict(zip(table["study"], table["fold"].astype(int), strict=True))
+    stacks = load_stacks([stacks_path])
+    if detectors[0].target.plane == "axial":
+        points = read_tables(list(level_paths), "keypoints")
+        found = find_axial(name, detectors, studies, folds, stacks, points, max_distance_mm)
+    else:
+        found = find_sagittal(name, detectors, studies, folds, stacks)
+    keypoints, rejected = keypoint_table(found.keypoints), rejected_table(found.rejected)
+    for code, rows in rejected.groupby("code"):
+        _LOGGER.warning("%s: %d studies: %s", code, len(rows), ", ".join(rows["study"].unique()))
+    _LOGGER.info("%s: %d points in %d studies", name, len(keypoints), keypoints["study"].nunique())
+    write_table(keypoints_path, keypoints, "keypoints")
+    write_table(rejected_path, rejected, "rejected")
+
+
+def measure_keypoints(
+    *,
+    targets: Mapping[str, str],
+    keypoints_paths: Mapping[str, Sequence[str]],
+    stacks_paths: Sequence[str],
+    landmarks_paths: Sequence[str],
+    errors_path: str,
+    summary_path: str,
+) -> None:
+    """Measure every detector's out-of-fold error against the located landmarks.
+
+    ``targets`` maps detectors to what they look for. Raises SpinegradeError where a detector has
+    no point to be measured by: crops could not be jittered by its error then.
+    """
+    landmarks = read_tables(list(landmarks_paths), "located_landmarks")
+    stacks = load_stacks(stacks_paths)
+    parts = []
+    for name, target in targets.items():
+        keypoints = read_tables(list(keypoints_paths[name]), "keypoints")
+        out_of_fold = keypoints[keypoints["source"].str.startswith(f"{name}:fold_")]
+        of_target = landmarks[landmarks["condition"] == TARGETS[target].condition]
+        errors = point_errors(name, out_of_fold, of_target, stacks)
+        if errors.empty:
+            raise SpinegradeError(
+                f"detector {name}: none of its {len(out_of_fold)} out-of-fold keypoints has a "
+                "landmark to be measured by; check train_label_coordinates.csv"
+            )
+        parts.append(errors)
+    joined = pd.concat(parts, ignore_index=True)
+    with atomic_path(errors_path) as temporary:
+        joined.to_parquet(temporary, index=False)
+    write_json(summary_path, summaries(joined))

@@ -1,0 +1,93 @@
+"""A small two-dimensional U-Net with slices as input channels and one heatmap a point.
+
+The encoder-decoder follows Ronneberger et al. (2015), with one more halving in the stem, so
+that a heatmap has half the input's height and width. Where points also have a place along
+the slices, each point's own features, pooled under its heatmap, give logits over the slices.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+
+class Heatmaps(NamedTuple):
+    """What the network returns: logits, not probabilities.
+
+    ``in_plane`` (B, points, height / 2, width / 2) float; ``slices`` (B, points, slices)
+    float, or None for a network without a slice head.
+    """
+
+    in_plane: Tensor
+    slices: Tensor | None
+
+
+def _convolution(channels_in: int, channels_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(inplace=True),
+    )
+
+
+class HeatmapUnet(nn.Module):
+    """See the module's docstring; ``stride`` is the input's pixels per heatmap pixel."""
+
+    stride = 2
+
+    def __init__(
+        self, *, in_channels: int, points: int, slices: int, width: int, depth: int
+    ) -> None:
+        super().__init__()
+        widths = [width * (step + 1) for step in range(depth)]
+        self.stem = nn.Conv2d(in_channels, width, 5, stride=self.stride, padding=2)
+        self.encoder = nn.ModuleList()
+        before = width
+        for channels in widths:
+            block = nn.Sequential(_convolution(before, channels), _convolution(channels, channels))
+            self.encoder.append(block)
+            before = channels
+        self.decoder = nn.ModuleList()
+        for channels in reversed(widths[:-1]):
+            self.decoder.append(_convolution(before + channels, channels))
+            before = channels
+        self.heatmap = nn.Conv2d(before, points, 1)
+        self.slice_features = nn.Conv2d(before, 2 * width, 1) if slices else None
+        # A linear map of its own for each point: foramina of one side share features, not slices.
+        self.slice_weight = nn.Parameter(torch.zeros(points, 2 * width, slices))
+        self.slice_bias = nn.Parameter(torch.zeros(points, slices))
+
+    def forward(self, images: Tensor) -> Heatmaps:
+        """(B, in_channels, height, width) to ``Heatmaps``; sizes are multiples of 2 ** depth."""
+        features = self.stem(images)
+        kept = []
+        for step, block in enumerate(self.encoder):
+            features = block(functional.max_pool2d(features, 2) if step else features)
+            kept.append(features)
+        for block, skip in zip(self.decoder, reversed(kept[:-1]), strict=True):
+            larger = functional.interpolate(features, scale_factor=2, mode="nearest")
+            features = block(torch.cat([larger, skip], dim=1))
+        heatmaps = self.heatmap(features)
+        if self.slice_features is None:
+            return Heatmaps(heatmaps, None)
+        # Where to look is the heatmap's own task: the slice head does not pull at it.
+        weight = heatmaps.detach().flatten(2).softmax(dim=2)
+        local = functional.relu(self.slice_features(features)).flatten(2)
+        pooled = weight @ local.transpose(1, 2)
+        logits = torch.einsum("bpf,pfs->bps", pooled, self.slice_weight) + self.slice_bias
+        return Heatmaps(heatmaps, logits)
+
+
+def build(
+    *, in_channels: int, points: int, slices: int = 0, width: int = 24, depth: int = 4
+) -> HeatmapUnet:
+    """A HeatmapUnet with ``depth`` scales of ``width``, 2 ``width``, ... channels.
+
+    ``slices`` is the number of slices that a point may lie in, 0 for points of one slice.
+    """
+    return HeatmapUnet(
+        in_channels=in_channels, points=points, slices=slices, width=width, depth=depth
+    )

@@ -1,0 +1,27 @@
+"""Stage train_keypoints: one detector, trained on the studies outside one fold."""
+
+from spinegrade.keypoints.training import train_keypoints
+from spinegrade.runtime.stage import run_stage
+
+
+def main(job):
+    """Train and write weights and history."""
+    train_keypoints(
+        name=job.wildcards.detector,
+        fold=int(job.wildcards.fold),
+        detector=job.params.detector,
+        studies_path=job.input.studies,
+        folds_path=job.input.folds,
+        stacks_paths=list(job.input.stacks),
+        landmarks_paths=list(job.input.landmarks),
+        weights_path=job.output.weights,
+        history_path=job.output.history,
+        checkpoint_path=job.params.checkpoint,
+        code=job.params.code,
+        seed=job.params.seed,
+        math_threads=job.params.math_threads,
+        device=job.params.device,
+    )
+
+
+run_stage(snakemake, main)
