@@ -1,0 +1,59 @@
+"""The codes by which a file, a slice, a stack or a series is refused or noted.
+
+docs/refusals.md explains them to users; a test holds it against ``REFUSALS``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+REFUSALS: dict[str, str] = {
+    "NO_FILES": "copy the series again, or leave its row out of the series descriptions",
+    "UNSAFE_PATH": "rename the folder or file to plain letters, digits, dots, dashes",
+    "NOT_AN_IMAGE": "nothing, or remove the file; it is no DICOM image",
+    "BAD_HEADER": "export the file again; its header contradicts itself or cannot be read",
+    "NO_PIXELS": "export the file again with its pixel data",
+    "TRUNCATED": "copy the file again; it ends before its pixels do",
+    "UNSUPPORTED_SYNTAX": "convert the file to Explicit VR Little Endian",
+    "DECODE_FAILED": "export the file again; its compressed pixels are damaged",
+    "COLOUR": "nothing; colour images (screenshots, fused images) are not converted",
+    "TOO_LARGE": "check the file; its header asks for more memory than convert.max_frame_mb",
+    "NO_GEOMETRY": "export the series with position, orientation and pixel spacing",
+    "MIXED_ORIENTATION": "check the series' description; these slices lie in another plane",
+    "GAP": "look for missing slices between the two files",
+    "DUPLICATE_SLICE": "remove the repeated slice if another than the one kept is wanted",
+    "AMBIGUOUS_VOLUMES": "deliver one volume a series; no tag tells these apart",
+    "GANTRY_TILT": "resample the series to slices above one another",
+    "TOO_FEW_SLICES": "lower convert.min_slices if such short series are wanted",
+    "LANDMARK_WITHOUT_SLICE": "check series and instance number of the annotated point",
+    "LANDMARK_OUTSIDE_IMAGE": "check the coordinates of the annotated point",
+}
+
+
+class Refused(Exception):
+    """A file or a group of slices is not converted: a code of ``REFUSALS`` and what was found."""
+
+    def __init__(self, code: str, found: str) -> None:
+        super().__init__(f"{code}: {found}")
+        self.code = code
+        self.found = found
+
+
+def refusal_row(
+    study: str,
+    series: str | None,
+    file: str | None,
+    code: str,
+    found: str,
+    action: str | None = None,
+) -> dict[str, Any]:
+    """A row of the ``rejected`` table; ``action`` says what was done, then what to do."""
+    advice = REFUSALS[code]
+    return {
+        "study": study,
+        "series": series,
+        "file": file,
+        "code": code,
+        "found": found,
+        "action": f"{action}; {advice}" if action else advice,
+    }

@@ -1,0 +1,149 @@
+"""A shard of studies: each converted once, its result kept beside the volumes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from spinegrade.convert.refusals import refusal_row
+from spinegrade.convert.series import Converted, SeriesSource, convert_series
+from spinegrade.convert.settings import ConvertSettings
+from spinegrade.errors import SpinegradeError
+from spinegrade.runtime.files import inside, read_json, write_json
+from spinegrade.runtime.progress import progress
+from spinegrade.tables import SCHEMAS, read_table, write_table
+
+_LOGGER = logging.getLogger("spinegrade")
+TABLES = ("stacks", "slices", "rejected")
+
+
+def convert_shard(
+    series_table: str | Path,
+    shard: int,
+    root: str | Path,
+    folder: str | Path,
+    block: Mapping[str, Any],
+    code: str,
+) -> None:
+    """Convert the series of one shard and write its tables to ``folder``/<shard>/.
+
+    ``series_table``: the cohort's series; those with a problem are passed over. ``root``:
+    what their folders are relative to. ``code``: the fingerprint of the code, part of the
+    key under which ``folder``/cache/<study>.json keeps each study's result, so that a job
+    that was killed goes on where it stopped and a cohort that grew converts only what is new.
+    """
+    folder, root = Path(folder), Path(root)
+    settings = ConvertSettings.of(block)
+    series = read_table(series_table, "series")
+    series = series[(series["shard"] == shard) & series["problem"].isna()]
+    result = Converted()
+    studies = sorted(series.groupby("study", sort=True), key=lambda item: item[0])
+    for study, rows in progress(studies, f"convert_dicom shard {shard}"):
+        result.add(_study(str(study), rows, root, folder, settings, code))
+    for kind in TABLES:
+        table = pd.DataFrame(getattr(result, kind), columns=list(SCHEMAS[kind]))
+        write_table(folder / str(shard) / f"{kind}.parquet", table, kind)
+    _LOGGER.info(
+        "shard %d: %d studies, %d stacks, %d slices, %d rejected rows",
+        shard,
+        len(studies),
+        *(len(getattr(result, kind)) for kind in TABLES),
+    )
+
+
+def _study(
+    study: str,
+    rows: pd.DataFrame,
+    root: Path,
+    folder: Path,
+    settings: ConvertSettings,
+    code: str,
+) -> Converted:
+    try:
+        cache = inside(folder / "cache", f"{study}.json")
+        volumes = inside(folder / "volumes", study)
+    except SpinegradeError:
+        found = "the study's name is not one plain path component"
+        row = refusal_row(ascii(study), None, None, "UNSAFE_PATH", found, "study left out")
+        return Converted(rejected=[row])
+    result = Converted()
+    sources = []
+    for row in rows.sort_values("series").to_dict("records"):
+        place = _series_folder(root, row["folder"])
+        if place is None:
+            found = "its folder leaves the cohort's root"
+            series = ascii(row["series"])
+            result.rejected.append(
+                refusal_row(study, series, None, "UNSAFE_PATH", found, "series left out")
+            )
+            continue
+        names = ("study", "series", "split", "plane", "weighting")
+        sources.append(SeriesSource(*(row[name] for name in names), place))
+    key = _study_key(sources, settings, code)
+    kept = _from_cache(cache, key, folder)
+    if kept is not None:
+        return kept
+    for source in sources:
+        result.add(convert_series(source, folder, settings))
+    _remove_stale(volumes, {folder / row["volume"] for row in result.stacks})
+    write_json(cache, {"key": key, "sizes": _sizes(folder, result), **asdict(result)})
+    return result
+
+
+def _series_folder(root: Path, name: str) -> Path | None:
+    """``root``/``name`` if every part of ``name`` is a plain path component, else None."""
+    try:
+        return inside(root, *name.split("/"))
+    except SpinegradeError:
+        return None
+
+
+def _study_key(sources: list[SeriesSource], settings: ConvertSettings, code: str) -> str:
+    """Changes with the names, sizes and times of the study's files, its rows, rules or code."""
+    digest = hashlib.sha256(json.dumps([code, asdict(settings)], sort_keys=True).encode())
+    for source in sources:
+        described = (source.series, source.split, source.plane, source.weighting)
+        digest.update(repr(described).encode())
+        try:
+            with os.scandir(source.folder) as entries:
+                files = [(e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in entries]
+        except OSError:
+            files = []
+        digest.update(repr(sorted(files)).encode())
+    return digest.hexdigest()
+
+
+def _sizes(folder: Path, result: Converted) -> dict[str, int]:
+    return {row["volume"]: (folder / row["volume"]).stat().st_size for row in result.stacks}
+
+
+def _from_cache(cache: Path, key: str, folder: Path) -> Converted | None:
+    """The kept result of a study, if it is this one and its volumes stand; else None."""
+    if not cache.exists():
+        return None
+    try:
+        kept = read_json(cache)
+        if kept["key"] != key or kept["sizes"] != {
+            name: (folder / name).stat().st_size for name in kept["sizes"]
+        }:
+            return None
+        return Converted(*(kept[kind] for kind in TABLES))
+    except (SpinegradeError, KeyError, TypeError, OSError):
+        # A broken or old cache entry is no error: the study is converted again.
+        return None
+
+
+def _remove_stale(volumes: Path, wanted: set[Path]) -> None:
+    """Remove volumes of an earlier conversion that no row names any more."""
+    if volumes.is_dir():
+        for path in volumes.iterdir():
+            if path.suffix == ".nii" and path not in wanted:
+                path.unlink()

@@ -1,0 +1,173 @@
+"""From single slices to stacks: grouping by orientation, ordering and cutting by position.
+
+Nothing here knows a file or an instance number: only where the slices lie. All vectors are
+DICOM LPS mm; an orientation is the six numbers of ImageOrientationPatient.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float64]
+PLANE_AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """An uneven step between the slices ``before`` and ``before + 1`` of a sorted group."""
+
+    before: int
+    found_mm: float
+    expected_mm: float
+
+
+def slice_normal(orientation: Vectors) -> Vectors:
+    """Unit normal of an orientation (6,), row direction times column direction."""
+    cross = np.cross(orientation[:3], orientation[3:])
+    return cross / np.linalg.norm(cross)
+
+
+def check_orientation(orientation: Vectors, tolerance: float = 1e-2) -> str:
+    """What is wrong with an orientation (6,): "" if its axes are unit length and perpendicular."""
+    if orientation.shape != (6,) or not np.isfinite(orientation).all():
+        return f"orientation {orientation.tolist()} is not six finite numbers"
+    lengths = np.linalg.norm(orientation.reshape(2, 3), axis=1)
+    if np.abs(lengths - 1).max() > tolerance or abs(orientation[:3] @ orientation[3:]) > tolerance:
+        return f"orientation {orientation.tolist()} is not two perpendicular unit vectors"
+    return ""
+
+
+def unit_orientation(orientation: Vectors) -> Vectors:
+    """``orientation`` (6,) with its two axes scaled to unit length."""
+    axes = orientation.reshape(2, 3)
+    return (axes / np.linalg.norm(axes, axis=1, keepdims=True)).ravel()
+
+
+def _clusters(values: NDArray[np.float64], near: float) -> NDArray[np.int64]:
+    """Single-linkage labels of the rows of ``values`` (n, k): linked where within ``near``."""
+    labels = np.arange(len(values))
+    for place, value in enumerate(values):
+        linked = np.abs(values - value).max(axis=1) <= near
+        label = labels[place]
+        for other in np.unique(labels[linked]):
+            labels[labels == other] = min(label, other)
+            label = min(label, other)
+    return labels
+
+
+def group_orientations(orientations: Vectors, tolerance_degrees: float) -> NDArray[np.int64]:
+    """Label (n,) of each orientation (n, 6): equal where both image axes agree within tolerance.
+
+    Groups are chained (a ~ b, b ~ c puts a and c together), so that labels do not depend on
+    the order of the rows beyond their numbering, which follows the sorted orientations.
+    """
+    distinct, inverse = np.unique(np.round(orientations, 9), axis=0, return_inverse=True)
+    # A chord of the unit circle: exact for small angles, where a cosine loses its digits.
+    # Each component of a difference of unit vectors is at most the chord.
+    chord = 2 * np.sin(np.radians(tolerance_degrees) / 2)
+    labels = _clusters(distinct, chord)
+    _, numbered = np.unique(labels, return_inverse=True)
+    return numbered[inverse.ravel()].astype(np.int64)
+
+
+def group_spacings(spacings_mm: Vectors, relative: float = 1e-4) -> NDArray[np.int64]:
+    """Label (n,) of each pixel spacing (n, 2): equal where they agree within ``relative``."""
+    distinct, inverse = np.unique(np.round(spacings_mm, 9), axis=0, return_inverse=True)
+    labels = _clusters(np.log(distinct), relative)
+    _, numbered = np.unique(labels, return_inverse=True)
+    return numbered[inverse.ravel()].astype(np.int64)
+
+
+def growing_normal(orientation: Vectors, plane: str | None) -> Vectors:
+    """The normal's sign along which the index grows.
+
+    Toward +x for sagittal (patient's right to left), +z for axial (feet to head), else along
+    the patient axis nearest to the normal.
+    """
+    normal = slice_normal(orientation)
+    axis = PLANE_AXES[plane] if plane else int(np.abs(normal).argmax())
+    return normal if normal[axis] >= 0 else -normal
+
+
+def tilt_degrees(orientation: Vectors, plane: str) -> float:
+    """Angle between the slices' normal and the axis of ``plane``, 0 to 90 degrees."""
+    cosine = abs(slice_normal(orientation)[PLANE_AXES[plane]])
+    return float(np.degrees(np.arccos(min(cosine, 1.0))))
+
+
+def positions_by_height(heights_mm: Vectors, tolerance_mm: float) -> list[NDArray[np.int64]]:
+    """Slices sorted along the normal, those at one position (within tolerance) together.
+
+    ``heights_mm`` (n,) in any order; returns their places, lowest first. A slice joins the
+    position of the one below it when it is within ``tolerance_mm`` of that position's lowest.
+    """
+    order = np.argsort(heights_mm, kind="stable")
+    positions: list[list[int]] = []
+    for place in order:
+        if positions and heights_mm[place] - heights_mm[positions[-1][0]] <= tolerance_mm:
+            positions[-1].append(int(place))
+        else:
+            positions.append([int(place)])
+    return [np.array(position) for position in positions]
+
+
+def split_runs(
+    positions_mm: Vectors, normal: Vectors, tolerance_mm: float, max_spacing_mm: float
+) -> tuple[list[range], list[Cut]]:
+    """Cut slices sorted along ``normal`` into runs of even steps.
+
+    ``positions_mm`` (n, 3), strictly growing along the normal. The step of a group is the one
+    of median height; where a step differs from it by more than ``tolerance_mm`` in any
+    direction, or exceeds ``max_spacing_mm``, the group is cut. Lone slices left side by side
+    are tried again as a group of their own (a block of another spacing). Returns the runs in
+    order and the cuts between them.
+    """
+    steps = np.diff(positions_mm, axis=0)
+    heights = steps @ normal
+    runs = _even_runs(steps, heights, range(len(positions_mm)), tolerance_mm, max_spacing_mm)
+    expected = float(np.median(heights)) if len(heights) else 0.0
+    cuts = [Cut(run.stop - 1, float(heights[run.stop - 1]), expected) for run in runs[:-1]]
+    return runs, cuts
+
+
+def _even_runs(
+    steps: Vectors, heights: Vectors, group: range, tolerance_mm: float, max_spacing_mm: float
+) -> list[range]:
+    inner = np.arange(group.start, group.stop - 1)
+    if not len(inner):
+        return [group]
+    middle = inner[np.argsort(heights[inner], kind="stable")[(len(inner) - 1) // 2]]
+    even = np.abs(steps[inner] - steps[middle]).max(axis=1) <= tolerance_mm
+    even &= heights[inner] <= max_spacing_mm
+    if even.all():
+        return [group]
+    bounds = [group.start, *(inner[~even] + 1).tolist(), group.stop]
+    pieces = [range(start, stop) for start, stop in itertools.pairwise(bounds)]
+    runs: list[range] = []
+    for lone, members in itertools.groupby(pieces, key=lambda piece: len(piece) == 1):
+        part = list(members)
+        block = range(part[0].start, part[-1].stop)
+        if lone and 1 < len(block) < len(group):
+            runs += _even_runs(steps, heights, block, tolerance_mm, max_spacing_mm)
+        else:
+            runs += part
+    return runs
+
+
+def mean_step(positions_mm: Vectors, normal: Vectors) -> tuple[Vectors, float, float]:
+    """Step (3,) of a run of sorted positions (n >= 2, 3), its worst error, its shear.
+
+    The error is the greatest distance in mm of a position from the even line through the
+    first and last; the shear the angle in degrees between the step and the normal.
+    """
+    count = len(positions_mm)
+    step = (positions_mm[-1] - positions_mm[0]) / (count - 1)
+    line = positions_mm[0] + np.arange(count)[:, None] * step
+    error = float(np.linalg.norm(positions_mm - line, axis=1).max())
+    height = step @ normal
+    lateral = float(np.linalg.norm(step - height * normal))
+    return step, error, float(np.degrees(np.arctan2(lateral, height)))
