@@ -1,4 +1,3 @@
-DETECTORS = config["keypoints"]["detectors"]
 # A run with models.from trains nothing: it has no histories and fits no shape of its own.
 HISTORIES = (
     []
@@ -9,7 +8,7 @@ HISTORIES = (
         ),
         *expand(
             out("classifiers", "{name}", "fold_{fold}", "history.csv"),
-            name=config["classifiers"],
+            name=CLASSIFIERS,
             fold=FOLDS,
         ),
     ]
@@ -23,6 +22,12 @@ rule write_report:
         rejected=[
             out("cohort", "rejected.parquet"),
             *shards_of(out("convert", "{shard}", "rejected.parquet")),
+            *shards_of(out("convert", "{shard}", "landmarks_rejected.parquet")),
+            *expand(
+                out("keypoints", "{name}", "{shard}.rejected.parquet"),
+                name=DETECTORS,
+                shard=SHARDS,
+            ),
         ],
         stacks=shards_of(out("convert", "{shard}", "stacks.parquet")),
         landmarks=shards_of(out("convert", "{shard}", "landmarks.parquet")),
@@ -31,12 +36,12 @@ rule write_report:
         ),
         crop_tables=expand(
             out("rois", "{name}", "{shard}", "rois.parquet"),
-            name=config["rois"]["sets"],
+            name=ROI_SETS,
             shard=SHARDS,
         ),
         crop_arrays=expand(
             out("rois", "{name}", "{shard}", "rois.npy"),
-            name=config["rois"]["sets"],
+            name=ROI_SETS,
             shard=SHARDS,
         ),
         histories=HISTORIES,

@@ -1,7 +1,5 @@
 """Stage write_report: a finished run to one self-contained HTML page."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from spinegrade.report.data import Options, Paths

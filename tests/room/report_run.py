@@ -179,7 +179,7 @@ def _write_volumes(
 
 def _write_history(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("epoch,train_loss,valid_loss\n1,1.0,1.1\n2,0.8,0.9\n")
+    path.write_text("epoch,train_loss,held_out_loss\n1,1.0,1.1\n2,0.8,\n3,0.6,0.9\n")
 
 
 def _write_crops(folder: Path, ids: list[str], random: np.random.Generator) -> None:

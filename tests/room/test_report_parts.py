@@ -109,7 +109,7 @@ def test_keypoint_errors_by_hand(run: RunData) -> None:
 
 
 def test_shifts_sides_and_slices_are_noticed(run: RunData) -> None:
-    study = run.landmarks[run.landmarks["study"] == "4001"]
+    study = run.landmarks[run.landmarks["study"] == "4001"].assign(anatomy="unknown")
     found = study[study["condition"] == SUBARTICULAR].assign(detector="axial")
     swapped = found.assign(side=found["side"].map({"left": "right", "right": "left"}))
     assert not keypoint_errors(swapped, study, run.stacks)["side_right"].any()

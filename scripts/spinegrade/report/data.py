@@ -135,10 +135,16 @@ class RunData:
         return read_table(self.paths.truth, "truth") if self.paths.truth else None
 
     @cached_property
+    def reference(self) -> pd.DataFrame:
+        """The points that keypoints are held against, with a column anatomy."""
+        if self.truth is None:
+            return self.landmarks.assign(anatomy="unknown")
+        return self.truth
+
+    @cached_property
     def point_errors(self) -> pd.DataFrame:
         """``keypoint_errors`` against the phantom's true points, else the annotated ones."""
-        reference = self.landmarks if self.truth is None else self.truth
-        return keypoint_errors(self.keypoints, reference, self.stacks)
+        return keypoint_errors(self.keypoints, self.reference, self.stacks)
 
     @cached_property
     def histories(self) -> dict[str, dict[int, pd.DataFrame]]:

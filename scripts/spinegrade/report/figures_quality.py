@@ -135,31 +135,34 @@ def run_time(table: pd.DataFrame) -> str:
 
 
 def training(histories: dict[str, dict[int, pd.DataFrame]]) -> str:
-    """Loss by epoch: a panel a model, a line a fold, training dashed and validation solid.
+    """Loss by epoch: a panel a model, a colour a fold, training dashed and held out solid.
 
-    ``histories``: model name -> fold -> table with a column epoch and columns of losses whose
-    names hold "loss"; those that start with "train" are training's.
+    ``histories``: model name -> fold -> table with the columns epoch, loss or train_loss, and
+    where it was measured held_out_loss.
     """
+    lines = {"loss": "--", "train_loss": "--", "held_out_loss": "-"}
     columns = min(len(histories), 3)
     rows = -(-len(histories) // columns)
     with canvas(8.2, 0.4 + 2.3 * rows) as figure:
         panels = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
         for axes, (name, folds) in zip(panels, histories.items(), strict=False):
             for fold, table in folds.items():
-                for column in [c for c in table.columns if "loss" in c]:
+                colour = SERIES[fold % len(SERIES)]
+                for column in [name for name in lines if name in table]:
+                    measured = table[table[column].notna()]
+                    style = lines[column] if len(measured) > 1 else "o"
                     axes.plot(
-                        table["epoch"],
-                        table[column],
-                        color=SERIES[fold % len(SERIES)],
-                        linestyle="--" if column.startswith("train") else "-",
-                        linewidth=1.3,
-                        label=f"fold {fold}, {column.replace('_', ' ')}",
+                        measured["epoch"], measured[column], style, color=colour, linewidth=1.3
                     )
             axes.set_title(name)
             axes.set_xlabel("epoch")
         for axes in panels[len(histories) :]:
             axes.set_visible(False)
         panels[0].set_ylabel("loss")
+        for fold in sorted({fold for folds in histories.values() for fold in folds}):
+            panels[0].plot([], [], color=SERIES[fold % len(SERIES)], label=f"fold {fold}")
+        panels[0].plot([], [], "--", color="#555555", label="training")
+        panels[0].plot([], [], "-", color="#555555", label="held out")
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+        figure.legend(handles, labels, loc="outside lower center", ncols=7)
         return svg_uri(figure)

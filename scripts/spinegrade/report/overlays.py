@@ -20,7 +20,6 @@ from spinegrade.report.parts import Mark, Slice, Slices
 from spinegrade.report.style import cell_word, gray_uri, level_word
 from spinegrade.volumes import Stack
 
-MARGIN_MM = 45.0
 NEAR_SLICES = 0.5
 
 _AXIS_LETTERS = (("R", "L"), ("A", "P"), ("F", "H"))
@@ -28,12 +27,17 @@ _AXIS_LETTERS = (("R", "L"), ("A", "P"), ("F", "H"))
 
 @dataclass(frozen=True)
 class View:
-    """Which points one picture shows: a condition, some of its levels and sides."""
+    """Which points one picture shows: a condition, some of its levels and sides.
+
+    ``margin_mm`` is kept around them; ``scale`` makes the marks of a smaller picture larger.
+    """
 
     title: str
     condition: str
     levels: tuple[str, ...]
     sides: tuple[str, ...]
+    margin_mm: float = 45.0
+    scale: float = 1.0
 
 
 SAGITTAL_VIEWS = (
@@ -42,7 +46,7 @@ SAGITTAL_VIEWS = (
     View("Sagittal T1, left foramina", FORAMINAL, LUMBAR_LEVELS, ("left",)),
 )
 AXIAL_VIEWS = tuple(
-    View(f"Axial T2, {level_word(level)}", SUBARTICULAR, (level,), ("left", "right"))
+    View(f"Axial T2, {level_word(level)}", SUBARTICULAR, (level,), ("left", "right"), 35.0, 1.6)
     for level in LUMBAR_LEVELS
 )
 
@@ -81,11 +85,13 @@ def _placed(points: pd.DataFrame, stack: Stack) -> NDArray[np.float64]:
     return np.where(here.to_numpy(bool)[:, None], own, mapped)
 
 
-def _crop(places: NDArray[np.float64], stack: Stack, spacing: NDArray[np.float64]) -> list[int]:
+def _crop(
+    places: NDArray[np.float64], stack: Stack, spacing: NDArray[np.float64], margin_mm: float
+) -> list[int]:
     """Pixel bounds left, right, top, bottom of a square (in mm) about the points."""
     in_mm = places[:, :2] * spacing
     low, high = in_mm.min(axis=0), in_mm.max(axis=0)
-    half = (high - low).max() / 2.0 + MARGIN_MM
+    half = (high - low).max() / 2.0 + margin_mm
     middle = (low + high) / 2.0
     bounds = []
     for axis, size in ((0, stack.cols), (1, stack.rows)):
@@ -169,13 +175,13 @@ def slice_with_points(
     shown = int(np.sort(here["index"].to_numpy(int))[(len(here) - 1) // 2])
     spacing = np.linalg.norm(stack.affine[:3, :2], axis=0)
     places = [_placed(annotated, stack), _placed(predicted, stack)]
-    first_x, end_x, first_y, end_y = _crop(np.concatenate(places), stack, spacing)
+    first_x, end_x, first_y, end_y = _crop(np.concatenate(places), stack, spacing, view.margin_mm)
     image = stack.window(stack.open()[shown, first_y:end_y, first_x:end_x])
     marks = _marks(view, annotated, places[0], shown, spacing, "annotated")
     marks += _marks(view, predicted, places[1], shown, spacing, "predicted")
     return Slice(
         source=gray_uri(image),
-        title=f"{view.title}: slice {shown + 1} of {stack.slices}",
+        title=f"{view.title} (slice {shown + 1} of {stack.slices})",
         left=float((first_x - 0.5) * spacing[0]),
         top=float((first_y - 0.5) * spacing[1]),
         width=float((end_x - first_x) * spacing[0]),
@@ -183,6 +189,7 @@ def slice_with_points(
         edges=edge_letters(stack.affine),
         marks=marks,
         links=_links(annotated, predicted, marks),
+        scale=view.scale,
     )
 
 

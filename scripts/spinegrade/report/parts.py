@@ -86,6 +86,7 @@ class Slice:
     ``left, top, width, height``: the part shown, mm from the centre of the first pixel.
     ``edges``: the patient direction at the left, right, top and bottom edge, one letter each
     (R, L, A, P, H, F). ``links``: lines (x1, y1, x2, y2) from annotated to predicted points.
+    ``scale``: size of marks and letters against the picture's width.
     """
 
     source: str
@@ -97,6 +98,7 @@ class Slice:
     edges: tuple[str, str, str, str]
     marks: list[Mark]
     links: list[tuple[float, float, float, float]]
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)

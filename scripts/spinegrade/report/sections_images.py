@@ -30,11 +30,16 @@ def _percent(value: float | None) -> str | None:
     return None if value is None else f"{value:.1%}"
 
 
-def _error_row(name: list[str], errors: pd.DataFrame, by_study: bool) -> list[str | int | None]:
+def _error_row(
+    name: list[str], errors: pd.DataFrame, reference: pd.DataFrame, by_study: bool
+) -> list[str | int | None]:
     found = summary(errors)
+    wanted = reference["condition"].isin(errors["condition"].unique())
+    wanted &= reference["anatomy"].isin(errors["anatomy"].unique())
+    wanted &= reference["level"].isin(errors["level"].unique())
     cells = [
         *name,
-        len(errors),
+        f"{len(errors)} of {int(wanted.sum())}",
         f"{found['median_mm']:.1f}",
         f"{found['p90_mm']:.1f}",
         _percent(found["within"]),
@@ -55,14 +60,14 @@ def keypoints(data: RunData) -> Section:
     phantom = data.truth is not None
     reference = "the phantom's true point" if phantom else "the annotated point"
     typical = errors[errors["anatomy"].isin(("typical", "unknown"))]
-    heads = ["Points", "Median mm", "90 % mm", f"Within {NEAR_MM:.0f} mm", "Side right"]
+    heads = ["Points found", "Median mm", "90 % mm", f"Within {NEAR_MM:.0f} mm", "Side right"]
     heads += ["Slice within one"]
     rows = [
-        _error_row([str(detector), ANATOMY_WORDS[str(anatomy)]], part, by_study=True)
+        _error_row([str(detector), ANATOMY_WORDS[str(anatomy)]], part, data.reference, True)
         for (detector, anatomy), part in errors.groupby(["detector", "anatomy"], sort=True)
     ]
     levels = [
-        _error_row([str(detector), level_word(level)], part, by_study=False)
+        _error_row([str(detector), level_word(level)], part, data.reference, False)
         for detector, of_detector in typical.groupby("detector", sort=True)
         for level in LUMBAR_LEVELS
         if len(part := of_detector[of_detector["level"] == level])
@@ -81,8 +86,8 @@ def keypoints(data: RunData) -> Section:
             ["Detector", "Anatomy", *heads, "Studies shifted"],
             rows,
             f"Distance in patient space from {reference}. Side right: not nearer to the other "
-            "side's point. Studies shifted: most points lie nearest to another level's point. "
-            "Slice within one: at most one slice from where that point lies in the stack.",
+            "side's point. Studies shifted: a point lies nearer to another level's point than to its "
+            "own. Slice within one: at most one slice from the one nearest to that point.",
         ),
         Table(["Detector", "Level", *heads], levels, "The same by level.", fold=True),
     ]
