@@ -219,11 +219,13 @@ def test_an_empty_fold_is_refused(tmp_path, cells):
         train(tmp_path, cells, 7)
 
 
-def test_views_must_fit_the_roi_sets():
+def test_backbones_must_exist_and_views_fit_the_roi_sets():
     serves = {"canal": [SPINAL], "foramen": [FORAMINAL]}
     other = CropShape(3, 1, 32, 4)
     block = {"views": {SPINAL: ["canal"]}, "backbone": "test_resnet"}
     check_classifiers({"a": block}, SHAPES, serves)
+    with pytest.raises(SpinegradeError, match=r"a\.backbone is 'resnet81'.*resnet18"):
+        check_classifiers({"a": {**block, "backbone": "resnet81"}}, SHAPES, serves)
     with pytest.raises(SpinegradeError, match="names 'kanal': there is no such roi set"):
         check_classifiers({"a": {**block, "views": {SPINAL: ["kanal"]}}}, SHAPES, serves)
     with pytest.raises(SpinegradeError, match="'foramen', which crops only"):

@@ -112,14 +112,17 @@ def predict_cells(
     """
     settings, device = maker.settings, maker.device
     generator = torch.Generator(device).manual_seed(seed)
-    looks = [(None, False), (None, True)]
-    looks += [(settings.augmentation, False)] * draws
+    central = maker.cells.table["side"].to_numpy()[chosen] == "central"
+    everywhere = np.ones(len(chosen), bool)
+    looks = [(everywhere, None, False), (central, None, True)]
+    looks += [(everywhere, settings.augmentation, False)] * draws
     total = np.zeros((len(chosen), 3))
     size = 4 * settings.batch_size
-    for start in range(0, len(chosen), size):
-        part = chosen[start : start + size]
-        for augmentation, mirror in looks:
+    for where, augmentation, mirror in looks:
+        places = np.flatnonzero(where)
+        for start in range(0, len(places), size):
+            part = places[start : start + size]
             with autocast(device, dtype):
-                logits = network(*maker.make(part, augmentation, generator, mirror))
-            total[start : start + size] += logits.double().softmax(dim=1).cpu().numpy()
+                logits = network(*maker.make(chosen[part], augmentation, generator, mirror))
+            total[part] += logits.double().softmax(dim=1).cpu().numpy()
     return total / total.sum(axis=1, keepdims=True)

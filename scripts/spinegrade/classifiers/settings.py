@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib.util
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from spinegrade.errors import SpinegradeError
@@ -124,19 +129,45 @@ def settings_from_config(name: str, block: Mapping[str, Any]) -> Settings:
     return Settings(name=name, augmentation=augmentation, **rest)
 
 
+@cache
+def timm_networks() -> frozenset[str]:
+    """Names of timm's networks, read from its source: importing it takes seconds."""
+    spec = importlib.util.find_spec("timm")
+    if spec is None or spec.origin is None:
+        raise SpinegradeError("timm is not installed; install requirements.txt")
+    marked = re.compile(r"^@register_model\s*\ndef (\w+)", re.MULTILINE)
+    files = (Path(spec.origin).parent / "models").rglob("*.py")
+    return frozenset(name for file in files for name in marked.findall(file.read_text("utf-8")))
+
+
+def check_backbone(name: str, where: str) -> None:
+    """Refuse a backbone that timm does not know, by the config's key ``where``.
+
+    A weight tag (``resnet18.a1_in1k``) may follow the network's name.
+    """
+    known = timm_networks()
+    if name.split(".")[0] in known:
+        return
+    close = difflib.get_close_matches(name, sorted(known), 3, 0.5)
+    raise SpinegradeError(
+        f"{where} is {name!r}: timm has no such network; close names: {', '.join(close) or 'none'}"
+    )
+
+
 def check_classifiers(
     blocks: Mapping[str, Mapping[str, Any]],
     shapes: Mapping[str, CropShape],
     conditions: Mapping[str, list[str]],
 ) -> None:
-    """Refuse classifiers whose views do not fit the roi sets.
+    """Refuse classifiers whose backbone is unknown or whose views do not fit the roi sets.
 
     ``shapes`` and ``conditions`` give the shape and the conditions of every roi set. Raises
-    SpinegradeError for an unknown roi set, one that does not serve the condition, and one
-    encoder shared by roi sets of different shapes.
+    SpinegradeError for an unknown backbone or roi set, a roi set that does not serve the
+    condition, and one encoder shared by roi sets of different shapes.
     """
     for name, block in blocks.items():
         settings = settings_from_config(name, block)
+        check_backbone(settings.backbone, f"classifiers.{name}.backbone")
         for condition, roi_set in settings.heads:
             where = f"classifiers.{name}.views.{condition}"
             if roi_set not in shapes:

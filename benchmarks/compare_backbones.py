@@ -1,0 +1,132 @@
+"""Which small network reaches what, from the same crops in the same time.
+
+Usage, after a run:
+    python benchmarks/compare_backbones.py results/phantom_lumbar --seconds 60 test_resnet ...
+
+Every network trains each fold for the same seconds of one core (as many epochs as fit, by
+the time of a first epoch) and predicts out of fold; printed are the score, its ratio to the
+cross-fitted prior and the seconds taken. Options of the classifier's block in the
+config can be changed with --set key=value.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(PROJECT / "scripts"))
+
+from spinegrade.classifiers.cells import CELL_KEY, Cells, load_cells, log_prior  # noqa: E402
+from spinegrade.classifiers.network import predict_cells  # noqa: E402
+from spinegrade.classifiers.settings import CropShape, Settings, settings_from_config  # noqa: E402
+from spinegrade.classifiers.train import Trainer  # noqa: E402
+from spinegrade.metrics.rsna2024 import score  # noqa: E402
+from spinegrade.names import PROBABILITY_COLUMNS  # noqa: E402
+from spinegrade.rois.settings import roi_set_from_config  # noqa: E402
+from spinegrade.runtime.torch_setup import prepare  # noqa: E402
+
+DEFAULT = ["test_resnet", "lcnet_050", "mobilenetv3_small_050", "mobilenetv4_conv_small_050"]
+DEFAULT += ["resnet10t", "convnext_atto", "tf_efficientnet_lite0"]
+
+
+def load(results: Path, config: dict, settings: Settings) -> tuple[Cells, dict[str, CropShape]]:
+    """The crops of a run, for the classifier's views."""
+    sets = config["rois"]["sets"]
+    shapes = {
+        name: CropShape(**roi_set_from_config(name, sets[name]).shape_as_seen())
+        for name in settings.roi_sets
+    }
+    files = {}
+    for name in settings.roi_sets:
+        tables = sorted((results / "rois" / name).glob("*/rois.parquet"))
+        files[name] = ([path.with_name("rois.npy") for path in tables], tables)
+    return load_cells(settings.views, shapes, files), shapes
+
+
+def tabled(cells: pd.DataFrame, probabilities: np.ndarray) -> pd.DataFrame:
+    """Cells with their probabilities, as the metric takes them."""
+    table = cells[CELL_KEY].copy()
+    for column, values in zip(PROBABILITY_COLUMNS, probabilities.T, strict=True):
+        table[column] = values
+    return table
+
+
+def measure(
+    settings: Settings, shapes: dict[str, CropShape], cells: Cells, seconds: float, seed: int
+) -> tuple[np.ndarray, np.ndarray, float, int]:
+    """Out-of-fold probabilities, the cross-fitted prior's, mean seconds and epochs a fold."""
+    folds = sorted(cells.table["fold"].dropna().unique())
+    out_of_fold = np.full((len(cells.table), 3), np.nan)
+    prior = out_of_fold.copy()
+    device = torch.device("cpu")
+    taken = 0.0
+    epochs = settings.epochs
+    for fold in map(int, folds):
+        if seconds > 0 and fold == folds[0]:
+            probe = Trainer(settings, shapes, cells, fold, seed, device)
+            probe.train_epoch()
+            began = time.process_time()
+            probe.train_epoch()
+            epochs = max(2, round(seconds / (time.process_time() - began)))
+        chosen = Settings(**{**settings.__dict__, "epochs": epochs, "validate_every": epochs})
+        prepare(seed, 1, "cpu")
+        began = time.process_time()
+        trainer = Trainer(chosen, shapes, cells, fold, seed, device)
+        for _ in range(epochs):
+            trainer.train_epoch()
+        taken += (time.process_time() - began) / len(folds)
+        out_of_fold[trainer.outside] = predict_cells(
+            trainer.average.model, trainer.maker, trainer.outside, trainer.dtype
+        )
+        logs = log_prior(cells.table.iloc[trainer.inside]).astype(float)
+        plain = np.exp(logs) / np.exp(logs).sum(axis=-1, keepdims=True)
+        prior[trainer.outside] = plain[cells.condition, cells.level][trainer.outside]
+    return out_of_fold, prior, taken, epochs
+
+
+def main() -> None:
+    """Print one line a network."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("backbones", nargs="*", default=DEFAULT)
+    parser.add_argument("--config", type=Path, default=PROJECT / "workflow_config.yaml")
+    parser.add_argument("--classifier", default=None)
+    parser.add_argument("--seconds", type=float, default=60.0, help="a fold; 0: epochs as given")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
+    arguments = parser.parse_args()
+    config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
+    name = arguments.classifier or next(iter(config["classifiers"]))
+    block = dict(config["classifiers"][name])
+    for change in arguments.set:
+        key, _, value = change.partition("=")
+        block[key] = yaml.safe_load(value)
+    for backbone in arguments.backbones:
+        settings = settings_from_config(name, {**block, "backbone": backbone})
+        cells, shapes = load(arguments.results, config, settings)
+        found = measure(settings, shapes, cells, arguments.seconds, arguments.seed)
+        known = (cells.table["grade"].notna() & cells.table["fold"].notna()).to_numpy()
+        labels = cells.table.loc[known, [*CELL_KEY, "grade"]]
+        mine = score(labels, tabled(cells.table[known], found[0][known]))
+        prior = score(labels, tabled(cells.table[known], found[1][known]))
+        print(
+            f"{backbone:28s} score {mine.total:.3f} ratio {mine.total / prior.total:.3f} "
+            f"spinal {mine.spinal / prior.spinal:.2f} "
+            f"foraminal {mine.foraminal / prior.foraminal:.2f} "
+            f"subarticular {mine.subarticular / prior.subarticular:.2f} "
+            f"any severe {mine.any_severe / prior.any_severe:.2f} "
+            f"{found[3]} epochs, {found[2]:.0f} s a fold",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
