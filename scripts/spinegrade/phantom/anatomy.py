@@ -43,9 +43,9 @@ class Anatomy:
     """Sizes in mm by station (14,) unless said; sides are (left, right).
 
     ``foramen`` (2, 14, 3): below, behind, lateral distance from the midline of each foramen's
-    centre in its station's frame. ``recess`` (2, 14, 2): behind and lateral. ``narrowing``
-    (25,) in ``names.LUMBAR_CELLS`` order. ``roots`` (n, 2): places of the cauda equina's roots
-    in units of the sac's half axes (x, behind).
+    centre in its station's frame. ``recess`` (2, 14, 3): behind, lateral, and size as a
+    factor. ``narrowing`` (25,) in ``names.LUMBAR_CELLS`` order. ``roots`` (n, 2): places of the
+    cauda equina's roots in units of the sac's half axes (x, behind).
     """
 
     curve: Curve
@@ -122,7 +122,7 @@ class Anatomy:
                 if cell.condition.startswith("neural"):
                     below, behind, lateral = self.foramen[side, station]
                 else:
-                    behind, lateral = self.recess[side, station]
+                    behind, lateral = self.recess[side, station, :2]
                 lateral *= SIGNS[side]
             y, z = self.curve.point(station, below, behind)
             offset = float(self.curve.field(np.array([y]), np.array([z])).lateral[0])
@@ -193,10 +193,13 @@ def draw_anatomy(
     wall[LAST_LUMBAR + 1 :] = -half_depth[LAST_LUMBAR + 1 :] - 0.5
     lateral_wall = np.minimum(wall - 2.0, front - 4.2)
     canal_width = _by_station(9.5, 11.5, 13.5, (12.5, 10.0, 8.0, 6.0)) * size
-    build = rng.normal(1.0, 0.06)
-    recess = np.zeros((2, COUNT, 2))
+    # Born-narrow and wide canals: the sac's size says little without its filling.
+    build = rng.normal(1.0, 0.11) * rng.normal(1.0, 0.08, COUNT)
+    slim = rng.normal(1.0, 0.08, COUNT)
+    recess = np.zeros((2, COUNT, 3))
     recess[:, :, 0] = -0.52 * half_depth
-    recess[:, :, 1] = 0.74 * canal_width * rng.normal(1.0, 0.02, (2, 1))
+    recess[:, :, 2] = np.clip(rng.normal(1.0, 0.14, (2, COUNT)), 0.7, 1.3)
+    recess[:, :, 1] = 0.76 * canal_width * rng.normal(1.0, 0.02, (2, 1))
     return Anatomy(
         curve=curve,
         kind=kind,
@@ -209,8 +212,8 @@ def draw_anatomy(
         lateral_wall=lateral_wall,
         canal_half_width=canal_width,
         canal_half_depth=half_depth,
-        sac_half_width=canal_width * 0.66 * build,
-        sac_half_depth=half_depth * 0.84 * build,
+        sac_half_width=np.minimum(canal_width * 0.66 * build / slim, canal_width * 0.85),
+        sac_half_depth=np.minimum(half_depth * 0.84 * build * slim, half_depth * 0.97),
         foramen=foramen,
         foramen_height=np.full((2, COUNT), 17.0) * size * rng.normal(1, 0.05, (2, COUNT)),
         foramen_width=np.full((2, COUNT), 9.0) * size * rng.normal(1, 0.05, (2, COUNT)),

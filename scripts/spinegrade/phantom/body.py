@@ -1,4 +1,4 @@
-"""From one patient's numbers to label maps: a fine one around the spine, a coarse one for the rest."""
+"""From one patient's numbers to label maps: fine around the spine, coarse for the rest."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import numpy as np
 from spinegrade.phantom import tissues
 from spinegrade.phantom.anatomy import COUNT, SIGNS, Anatomy
 from spinegrade.phantom.canvas import Canvas, Window
-from spinegrade.phantom.curve import FIRST_LUMBAR, LAST_LUMBAR, Floats
+from spinegrade.phantom.curve import LAST_LUMBAR, Floats
 
 _ARCH = ("marrow", tissues.MARROW_TEXTURES)
 
@@ -91,7 +91,7 @@ def paint_discs(canvas: Canvas, anatomy: Anatomy) -> None:
         window.paint(tissues.NUCLEUS + station, -nucleus, nucleus, inside > 0)
         # The dark cleft across an aging nucleus.
         if 0.25 < anatomy.disc_water[station] < 0.9:
-            cleft = np.abs(field.distance[station]) < 0.5
+            cleft = np.abs(field.distance[station]) < 0.7
             window.paint(
                 tissues.ANNULUS + station, -0.7 * nucleus, 0.7 * nucleus, cleft & (inside > 0.3)
             )
@@ -121,11 +121,8 @@ def paint_pedicles(canvas: Canvas, anatomy: Anatomy) -> None:
                 tile = None if inset == 0 else _ARCH
                 _paint_side(window, label, sign, inner + inset, outer - inset, where, tile)
                 middle = 0.5 * (field.distance[upper] - top + field.distance[lower] - bottom)
-                thin = (
-                    (np.abs(middle) < 4.0 - inset)
-                    & (np.abs(field.behind - 4.0) < 3.6 - inset)
-                    & (field.fraction < 1)
-                )
+                across = (field.behind - 4.0) / (3.8 - inset)
+                thin = (middle / (5.0 - inset)) ** 2 + across**2 < 1
                 _paint_side(window, label, sign, inner + 5, 40 * anatomy.size - inset, thin, tile)
 
 
@@ -157,7 +154,7 @@ def paint_arches(canvas: Canvas, anatomy: Anatomy) -> None:
             reach = 31.0 if not sacral else 19.0
             drop = down + 7 - 0.30 * (field.behind - apex)
             spine = (
-                (np.abs(drop) < 10.0 - inset)
+                (np.abs(drop) < 7.5 - inset)
                 & (field.behind > apex + 1)
                 & (field.behind < apex + (reach - 4) * anatomy.size - inset)
             )
@@ -183,15 +180,15 @@ def paint_facets(canvas: Canvas, anatomy: Anatomy) -> None:
             )
             back = max(back, 6.5)
             for inset, label in ((0.0, tissues.CORTEX), (0.9, tissues.ARCH_MARROW)):
-                place = (field.behind - back) / (7.4 - inset)
-                inside = np.clip(shape, 0, None) - place**2
-                reach = (6.6 - inset) * np.sqrt(np.clip(inside, 0, None))
+                place = np.abs(field.behind - back) / (8.0 - inset)
+                inside = np.clip(shape, 0, None) - place**2.6
+                reach = (7.2 - inset) * np.sqrt(np.clip(inside, 0, None))
                 tile = None if inset == 0 else _ARCH
                 low = np.maximum(middle - reach, 0)
                 _paint_side(window, label, sign, low, middle + reach, inside > 0, tile)
             joint = middle - 0.5 + 0.62 * (field.behind - back)
-            near = (np.abs(field.behind - back) < 6.2) & (np.abs(down + 1) < 8.5)
-            _paint_side(window, tissues.CORTEX, sign, joint - 1.3, joint + 1.3, near)
+            near = (np.abs(field.behind - back) < 5.4) & (np.abs(down + 1) < 8.5)
+            _paint_side(window, tissues.CORTEX, sign, joint - 1.2, joint + 1.2, near)
             _paint_side(window, tissues.JOINT, sign, joint - 0.5, joint + 0.4, near)
 
 

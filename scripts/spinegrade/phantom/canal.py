@@ -19,13 +19,14 @@ from spinegrade.phantom.curve import FIRST_LUMBAR, LAST_LUMBAR, Floats
 CANAL_REACH_MM = 9.0
 """Half the length of canal over which a central narrowing acts."""
 RECESS_REACH_MM = 6.5
-CANAL_SHRINK = (0.52, 0.74)
+CANAL_SHRINK = (0.26, 0.43)
 """Share of the sac's half width and half depth lost at narrowing 1."""
-FORAMEN_SHRINK = (0.62, 0.66)
+FORAMEN_SHRINK = (0.66, 0.70)
 """Share of the foramen's fat height and width lost at narrowing 1."""
-RECESS_SHRINK = (0.45, 0.85)
+RECESS_SHRINK = (0.45, 0.72)
 """Share of the recess's width and depth lost at narrowing 1."""
-RECESS_HALF_MM = (2.7, 3.2)
+RECESS_HALF_MM = (3.3, 3.6)
+"""Half width and half depth of a healthy recess in a spine of average size."""
 
 
 def _waning(distance: Floats, reach: float) -> Floats:
@@ -107,6 +108,8 @@ def _paint_sac(window: Window, anatomy: Anatomy) -> None:
     inside = 1 - ((field.behind - behind) / np.maximum(0.8 * cord, 0.01)) ** 2
     half = cord * np.sqrt(np.clip(inside, 0, None))
     window.paint(tissues.CORD, -half, half, (inside > 0) & (cord > 0.3))
+    inside = 1 - (field.behind / depth) ** 2
+    sac = width * np.sqrt(np.clip(inside, 0, None))
     below = (place > anatomy.conus - 0.2) & (place < LAST_LUMBAR + 1.8)
     spread = np.clip((LAST_LUMBAR + 2.2 - place) / 4.0, 0.3, 1.0)
     for number, (across, back) in enumerate(anatomy.roots):
@@ -116,12 +119,9 @@ def _paint_sac(window: Window, anatomy: Anatomy) -> None:
         lateral = 0.9 * width * across
         inside = 0.68**2 - (field.behind - middle) ** 2
         half = np.sqrt(np.clip(inside, 0, None))
-        window.paint(
-            tissues.ROOT,
-            lateral - half,
-            lateral + half,
-            (inside > 0) & below & (place < leaves + 2),
-        )
+        low, high = np.maximum(lateral - half, -sac), np.minimum(lateral + half, sac)
+        here = (inside > 0) & below & (place < leaves + 2)
+        window.paint(tissues.ROOT, low, high, here)
 
 
 def paint_recesses(canvas: Canvas, anatomy: Anatomy) -> None:
@@ -133,10 +133,10 @@ def paint_recesses(canvas: Canvas, anatomy: Anatomy) -> None:
             if window.empty:
                 continue
             field = window.field
-            behind, lateral = anatomy.recess[side, station]
+            behind, lateral = anatomy.recess[side, station, :2]
             near = np.abs(field.distance[station]) < RECESS_REACH_MM
             share = narrowing[station]
-            scale = anatomy.size
+            scale = anatomy.size * anatomy.recess[side, station, 2]
             for grow, label in ((0.0, tissues.BULGE), (share, tissues.RECESS_FAT)):
                 wide = RECESS_HALF_MM[0] * scale * (1 - RECESS_SHRINK[0] * grow)
                 deep = RECESS_HALF_MM[1] * scale * (1 - RECESS_SHRINK[1] * grow)
@@ -145,7 +145,7 @@ def paint_recesses(canvas: Canvas, anatomy: Anatomy) -> None:
                 _paint_side(
                     window, label, sign, lateral - half, lateral + half, near & (inside > 0)
                 )
-            radius = 1.3 * scale
+            radius = 1.1 * scale
             inside = radius**2 - (field.behind - behind) ** 2 * (1 + 2.0 * share)
             half = np.sqrt(np.clip(inside, 0, None))
             _paint_side(

@@ -149,7 +149,11 @@ class Canvas:
         corners = np.array(
             [self.curve.point(upper, -above, side) for side in (front, back)]
             + [self.curve.point(lower, below, side) for side in (front, back)]
-            + [self.curve.point(lower, 0.0, side) for side in (front, back)]
+            + [
+                self.curve.point(station, 0.0, side)
+                for station in range(upper, lower + 1)
+                for side in (front, back)
+            ]
         )
         limits = []
         for number, column in ((0, 1), (1, 0)):

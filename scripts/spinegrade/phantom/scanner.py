@@ -20,7 +20,7 @@ from spinegrade.phantom.sequences import Placement, Series, Stack
 from spinegrade.phantom.tissues import TissueState, signal_table
 
 Slices = NDArray[np.float32]
-_PLANES = 5
+_PLANES = 3
 _BLEND_MM = 2.0
 
 
@@ -38,6 +38,7 @@ class Artefacts:
     wrap: float
     bright: float
     sharpen: float
+    gamma: float
 
 
 def draw_artefacts(rng: np.random.Generator, wide: bool) -> Artefacts:
@@ -51,16 +52,21 @@ def draw_artefacts(rng: np.random.Generator, wide: bool) -> Artefacts:
         coil_floor=float(rng.uniform(0.02, 0.12)),
         bias=rng.normal(0, 0.08 * much, (4, 4)),
         ghost=float(rng.uniform(0.01, 0.05) if rng.uniform() < 0.3 else 0.0),
-        wrap=float(rng.uniform(0.3, 0.8) if rng.uniform() < 0.2 else 0.0),
+        wrap=float(rng.uniform(0.1, 0.35) if rng.uniform() < 0.1 else 0.0),
         bright=float(rng.uniform(500, 1500)),
         sharpen=float(rng.uniform(0.0, 0.5)),
+        gamma=float(np.exp(rng.normal(0, 0.3))) if wide else 1.0,
     )
 
 
-def _volume(canvas: Canvas, table: NDArray[np.float32]) -> torch.Tensor:
+def _volume(canvas: Canvas, table: NDArray[np.float32], smooth: str) -> torch.Tensor:
+    """The map's signal, averaged over three voxels along the axis ``smooth``."""
     labels = canvas.labels
-    flat = labels.reshape(labels.shape[0], -1)
-    signal = cv2.LUT(flat, table.reshape(1, 256))
+    signal = cv2.LUT(labels.reshape(labels.shape[0], -1), table.reshape(1, 256))
+    if smooth == "z":
+        signal = cv2.blur(signal, (1, 3))
+    elif smooth == "x":
+        signal = cv2.blur(signal.reshape(-1, labels.shape[2]), (3, 1))
     return torch.from_numpy(signal.reshape(1, 1, *labels.shape))
 
 
@@ -153,8 +159,10 @@ class Scanner:
     def ideal(self, series: Series, wrap: float = 0.0) -> list[Slices]:
         """Noise-free slices of every stack, (count, rows, cols) float32 each."""
         table = signal_table(series.sequence, self.state)
-        fine = _volume(self.maps.fine, table)
-        coarse = _volume(self.maps.coarse, table)
+        normal = series.stacks[0].normal
+        axis = "z" if abs(normal[2]) > abs(normal[0]) else "x"
+        fine = _volume(self.maps.fine, table, axis)
+        coarse = _volume(self.maps.coarse, table, "x")
         return [self._stack(stack, fine, coarse, wrap) for stack in series.stacks]
 
     def _stack(self, stack: Stack, fine: torch.Tensor, coarse: torch.Tensor, wrap: float) -> Slices:
@@ -162,7 +170,7 @@ class Scanner:
         coarse_map = _to_grid(self.maps.coarse.grid, self.placement)
         result = np.empty((stack.count, stack.rows, stack.cols), np.float32)
         profile = stack.thickness_mm * ((np.arange(_PLANES) + 0.5) / _PLANES - 0.5)
-        thin = stack.thickness_mm * np.array([-0.25, 0.25])
+        thin = np.zeros(1)
         half_rows, half_cols = (stack.rows + 1) // 2, (stack.cols + 1) // 2
         column, row = stack.spacing_mm * stack.along_row, stack.spacing_mm * stack.along_column
         across = stack.normal
@@ -196,7 +204,7 @@ class Scanner:
                         2 * column,
                         2 * row,
                         across,
-                        thin[:1],
+                        thin,
                         half_rows,
                         half_cols,
                         "zeros",
@@ -289,16 +297,19 @@ def _degrade(
     gain: float,
     rng: np.random.Generator,
 ) -> NDArray[np.uint16]:
-    count, rows, cols = slices.shape
+    count, rows = slices.shape[:2]
     noise = rng.standard_normal(slices.shape, dtype=np.float32)
     sigma = artefacts.noise * artefacts.bright
     if artefacts.noise_blur_px > 0.25:
         # Blurred noise keeps its standard deviation: interpolation on the scanner's side.
         sigma *= 2 * np.sqrt(np.pi) * max(artefacts.noise_blur_px, 0.3)
     coil = coil * np.float32(gain)
+    bright = np.float32(artefacts.bright)
     result = np.empty(slices.shape, np.uint16)
     for index in range(count):
         image = slices[index] * coil
+        if artefacts.gamma != 1.0:
+            image = bright * np.power(image / bright, np.float32(artefacts.gamma))
         image = cv2.GaussianBlur(image, (0, 0), artefacts.blur_px)
         if artefacts.sharpen > 0.05:
             soft = cv2.GaussianBlur(image, (0, 0), 1.4)

@@ -52,6 +52,7 @@ def paint_background(canvas: Canvas, anatomy: Anatomy) -> None:
     window.paint(tissues.FAT, -reach, reach, (field.behind >= 4) & (field.behind < skin))
     span = np.clip(1 - (np.clip(field.behind - 8, 0, None) / (back - 8 + 4)) ** 3, 0, 1)
     half = (72 - 3 * np.clip(field.segment - LAST_LUMBAR, 0, 4)) * size * np.sqrt(span)
+    half = half * np.clip(0.5 + (field.behind - 3) / 30, 0, 1)
     window.paint(
         tissues.FASCIA, -half - 1, half + 1, (field.behind > 3) & (field.behind < back + 1)
     )

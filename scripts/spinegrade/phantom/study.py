@@ -85,6 +85,7 @@ class Patient:
     probabilities: NDArray[np.float64]
     grades: NDArray[np.int64]
     mislabelled: NDArray[np.bool_]
+    tissue_spread: NDArray[np.float64]
 
     @property
     def points_mm(self) -> NDArray[np.float64]:
@@ -95,7 +96,9 @@ class Patient:
     def tissue_state(self) -> TissueState:
         """Marrow, discs and muscle of this patient."""
         anatomy = self.anatomy
-        return TissueState(anatomy.marrow_fat, anatomy.disc_water, anatomy.muscle_fat)
+        return TissueState(
+            anatomy.marrow_fat, anatomy.disc_water, anatomy.muscle_fat, self.tissue_spread
+        )
 
 
 def study_id(settings: PhantomSettings, split: str, number: int) -> str:
@@ -125,8 +128,16 @@ def draw_patient(
         narrowing,
     )
     placement = draw_placement(generator(seed, *stream, "placement"), settings.domain_randomisation)
+    sigma = 0.3 if settings.domain_randomisation else 0.05
+    spread = np.exp(generator(seed, *stream, "tissues").normal(0, sigma, (256, 3)))
     return Patient(
-        anatomy, placement, narrowing, probabilities[0], grades.grade[0], grades.mislabelled[0]
+        anatomy,
+        placement,
+        narrowing,
+        probabilities[0],
+        grades.grade[0],
+        grades.mislabelled[0],
+        spread,
     )
 
 

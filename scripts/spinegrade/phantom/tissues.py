@@ -61,7 +61,7 @@ _RELAXATION = {
     HAEMANGIOMA: (0.95, 380.0, 150.0),
     FASCIA: (0.25, 900.0, 20.0),
     FORAMINAL_FAT: (0.92, 300.0, 112.0),
-    RECESS_FAT: (0.92, 320.0, 118.0),
+    RECESS_FAT: (0.95, 600.0, 230.0),
     PLEXUS: (0.8, 1100.0, 110.0),
 }
 _MARROW = (0.68, 620.0, 62.0)
@@ -83,13 +83,14 @@ class TissueState:
     """What differs between patients: factors on the tables above.
 
     marrow_fat (14,): share of fatty marrow a vertebra; disc_water (14,): 0 dry to 1 healthy;
-    muscle_fat: share of fat streaks, 0 to 1; spread (256,): factor on each code's density.
+    muscle_fat: share of fat streaks, 0 to 1; spread (256, 3): factors on each code's density,
+    T1 and T2.
     """
 
     marrow_fat: NDArray[np.float64]
     disc_water: NDArray[np.float64]
     muscle_fat: float
-    spread: NDArray[np.float64] = field(default_factory=lambda: np.ones(256))
+    spread: NDArray[np.float64] = field(default_factory=lambda: np.ones((256, 3)))
 
 
 def spin_echo(
@@ -123,7 +124,10 @@ def signal_table(sequence: Sequence, state: TissueState) -> NDArray[np.float32]:
         rows[ANNULUS + station] = (0.42 + 0.12 * water, 1000.0, 26 + 8 * water)
         start = MARROW + MARROW_TEXTURES * station
         rows[start : start + MARROW_TEXTURES] = _MARROW
-    rows[:, 0] *= state.spread
+    spread = state.spread.copy()
+    for start, count in ((MUSCLE, MUSCLE_TEXTURES), (VISCERAL_FAT, VISCERAL_TEXTURES)):
+        spread[start : start + count] = spread[start]  # textures of one tissue vary together
+    rows *= spread
     table = spin_echo(rows[:, 0], rows[:, 1], rows[:, 2], sequence)
     fat = table[FAT]
     water = spin_echo(*(np.array([v]) for v in (0.8, 1200.0, 48.0)), sequence)[0]
@@ -132,15 +136,16 @@ def signal_table(sequence: Sequence, state: TissueState) -> NDArray[np.float32]:
             share = state.marrow_fat[station] + 0.16 * (texture - 1.5)
             share = float(np.clip(share, 0.05, 0.95))
             code = MARROW + MARROW_TEXTURES * station + texture
-            table[code] = 0.72 * (share * fat + (1 - share) * water)
+            mixed = share * fat + (1 - share) * water
+            table[code] = 0.72 * mixed * spread[MARROW, 0]
     for texture in range(MARROW_TEXTURES):
         share = float(np.clip(state.marrow_fat.mean() + 0.1 + 0.16 * (texture - 1.5), 0.05, 0.95))
         table[ARCH_MARROW + texture] = 0.72 * (share * fat + (1 - share) * water)
     for texture in range(MUSCLE_TEXTURES):
         # The streaks: the upper textures turn to fat, earlier in fatty muscle.
-        edge = 15.5 - 7.0 * state.muscle_fat
-        share = 1.0 / (1.0 + np.exp(-(texture - edge) * 1.6))
-        share = max(float(share), 0.25 * state.muscle_fat)
+        edge = 16.2 - 6.0 * state.muscle_fat
+        share = 1.0 / (1.0 + np.exp(-(texture - edge) * 1.1))
+        share = max(float(share), 0.2 * state.muscle_fat)
         code = MUSCLE + texture
         table[code] = share * 0.9 * fat + (1 - share) * table[code] * (0.94 + 0.008 * texture)
     for texture in range(VISCERAL_TEXTURES):
