@@ -1,3 +1,5 @@
+# Every stage whose work the report shows: one script a rule, of its name.
+STAGES = sorted({path.stem for path in (PROJECT / "scripts").glob("*.py")} - {"draw_dag"})
 # A run with models.from trains nothing: it has no histories and fits no shape of its own.
 HISTORIES = (
     []
@@ -80,7 +82,7 @@ rule write_report:
         # The whole configuration is printed in the report: any key that changes, changes it.
         config=config,
         benchmarks=f"{RESULTS}/benchmarks",
-        rules=sorted(path.stem for path in (PROJECT / "scripts").glob("*.py")),
+        fingerprints={stage: code_fingerprint(stage) for stage in STAGES},
     message:
         "Writing the report"
     script:

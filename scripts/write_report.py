@@ -22,9 +22,8 @@ def main(job: Any) -> None:
     options = Options(
         **job.params.options,
         seed=job.params.seed,
-        rules=list(job.params.rules),
+        fingerprints=job.params.fingerprints,
         config=job.params.config,
-        fingerprint=job.params.code,
     )
     write_report(job.output[0], paths, options, job.params.cohort, job.params.kind)
 

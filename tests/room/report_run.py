@@ -268,7 +268,6 @@ def options() -> Options:
         crops_per_grade=4,
         findings=5,
         seed=1,
-        rules=["crop_rois", "write_report"],
+        fingerprints={"crop_rois": "0123456789abcdef", "write_report": "fedcba9876543210"},
         config={"report": {"examples": 3}},
-        fingerprint="0123456789abcdef",
     )

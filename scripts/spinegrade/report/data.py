@@ -46,16 +46,15 @@ class Paths:
 class Options:
     """What a user chooses of the report, and what the run says of itself.
 
-    ``rules``: names of all rules, to sum run times by. ``fingerprint``: of the report's code.
+    ``fingerprints``: of the code of every stage, by its name, which is its rule's.
     """
 
     examples: int
     crops_per_grade: int
     findings: int
     seed: int
-    rules: list[str]
+    fingerprints: dict[str, str]
     config: dict[str, Any] = field(default_factory=dict)
-    fingerprint: str = ""
 
 
 def _points(paths: list[str], kind: str) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from spinegrade.metrics.cells import Cells
@@ -101,7 +102,9 @@ def confusions(cells: Cells, probabilities: NDArray[np.float64]) -> str:
             axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
             for row, column in np.ndindex(3, 3):
                 colour = "white" if share[row, column] > 0.6 else "#222222"
-                text = f"{counts[row, column]}\n{share[row, column]:.0%}"
+                text = f"{counts[row, column]}"
+                if counts[row].any():
+                    text += f"\n{share[row, column]:.0%}"
                 axes.text(column, row, text, ha="center", va="center", color=colour)
             axes.set_title(CONDITION_WORDS[condition])
             axes.set_xticks(range(3), short)
@@ -156,6 +159,7 @@ def training(histories: dict[str, dict[int, pd.DataFrame]]) -> str:
                     )
             axes.set_title(name)
             axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         for axes in panels[len(histories) :]:
             axes.set_visible(False)
         panels[0].set_ylabel("loss")

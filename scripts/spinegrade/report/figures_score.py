@@ -105,7 +105,8 @@ def levels(run: pd.DataFrame, prior: pd.DataFrame, floor: pd.DataFrame | None) -
                 )
             axes.set_xticks(range(len(LUMBAR_LEVELS)), [level_word(v) for v in LUMBAR_LEVELS])
             axes.set_title(CONDITION_WORDS[condition])
-            axes.set_ylim(bottom=0.0)
+        # Once all are drawn: a limit set earlier would hold for what is drawn later.
+        panels[0].set_ylim(bottom=0.0)
         panels[0].set_ylabel("weighted log loss")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3)

@@ -86,8 +86,8 @@ def keypoints(data: RunData) -> Section:
             ["Detector", "Anatomy", *heads, "Studies shifted"],
             rows,
             f"Distance in patient space from {reference}. Side right: not nearer to the other "
-            "side's point. Studies shifted: a point lies nearer to another level's point than to its "
-            "own. Slice within one: at most one slice from the one nearest to that point.",
+            "side's point. Studies shifted: a point lies nearest to another level's point. "
+            "Slice within one: at most one slice from the one nearest to that point.",
         ),
         Table(["Detector", "Level", *heads], levels, "The same by level.", fold=True),
     ]

@@ -15,6 +15,8 @@ from spinegrade.report.times import read_benchmarks
 from spinegrade.report.versions import flat_settings, package_versions
 from spinegrade.runtime.progress import format_seconds
 
+FEW = 12  # rows of a list that is shown open
+
 
 def training(data: RunData) -> Section:
     """Training curves of detectors and classifiers."""
@@ -45,11 +47,18 @@ def rejected(data: RunData) -> Section:
     if table.empty:
         section.blocks.append(Note("Nothing was left out.", "missing"))
     else:
+        counts = table.groupby("code")["study"].agg(["size", "nunique"])
+        section.blocks.append(
+            Table(
+                ["Code", "Inputs", "Studies"],
+                [[code, int(row["size"]), int(row["nunique"])] for code, row in counts.iterrows()],
+                "What was left out, by reason.",
+            )
+        )
         rows = table.astype(object).where(table.notna(), None).to_numpy().tolist()
         heads = ["Study", "Series", "File", "Code", "What was found", "What to do"]
-        section.blocks.append(
-            Table(heads, rows, f"Inputs left out, each with its reason: {len(rows)}.")
-        )
+        text = f"Each input left out ({len(rows)}), what was found and what to do"
+        section.blocks.append(Table(heads, rows, text, fold=len(rows) > FEW))
     problems = data.studies.loc[data.studies["problem"].notna(), ["study", "problem"]]
     if len(problems):
         rows = problems.to_numpy().tolist()
@@ -71,6 +80,7 @@ def _filled(data: RunData) -> list[Note | Table]:
             ["Classifier", "Study", "Condition", "Cells filled"],
             rows,
             "Cells without a prediction of their own (no series, no point): the prior fills them.",
+            fold=len(rows) > FEW,
         )
     ]
 
@@ -78,7 +88,7 @@ def _filled(data: RunData) -> list[Note | Table]:
 def times(data: RunData, options: Options) -> Section:
     """Seconds and memory by rule, from whatever benchmark tables there are."""
     section = Section("times", "Run time")
-    table = read_benchmarks(Path(data.paths.benchmarks), options.rules)
+    table = read_benchmarks(Path(data.paths.benchmarks), list(options.fingerprints))
     if table.empty:
         section.blocks.append(Note("There are no benchmark tables of this run.", "missing"))
         return section
@@ -121,13 +131,14 @@ def _longest(table: pd.DataFrame) -> str:
 
 
 def versions(options: Options) -> Section:
-    """Packages, fingerprint of the report's code, and the configuration."""
+    """Packages, fingerprints of the stages' code, and the configuration."""
     section = Section("versions", "Versions and configuration")
     packages = [[name, value] for name, value in package_versions()]
-    packages.append(["fingerprint of the report's code", options.fingerprint])
+    codes = [[stage, code] for stage, code in options.fingerprints.items()]
     settings = [[key, value] for key, value in flat_settings(options.config)]
     section.blocks += [
         Table(["Package", "Version"], packages, "What ran, as this rule's environment has it."),
         Table(["Key", "Value"], settings, "The configuration of this run", fold=True),
+        Table(["Stage", "Fingerprint"], codes, "Fingerprints of each stage's code", fold=True),
     ]
     return section

@@ -70,7 +70,9 @@ def headline(data: RunData, scored: Scored | str, options: Options) -> Section:
         Card("Training studies", str(len(folds)), f"in {folds.nunique()} folds"),
         Card("New studies", str(len(data.new_studies)), "in no fold"),
         Card("Volumes", str(len(stacks)), f"{sum(s.slices for s in stacks):,} slices"),
-        Card("Labelled cells", f"{int(data.labels['grade'].notna().sum()):,}", "level, side"),
+        Card(
+            "Labelled cells", f"{int(data.labels['grade'].notna().sum()):,}", "graded by the rater"
+        ),
     ]
     if isinstance(scored, str):
         section.blocks += [Note(scored, "missing"), Cards(counts)]
@@ -104,9 +106,9 @@ def headline(data: RunData, scored: Scored | str, options: Options) -> Section:
 def _meaning(scored: Scored) -> str:
     run, ratio = scored.run["total"].value, scored.compared.ratio
     if ratio.high < 1.0:
-        verdict = "clearly better than the prior"
+        verdict = "better than the prior: the whole interval of their ratio lies below 1"
     elif ratio.low > 1.0:
-        verdict = "clearly worse than the prior"
+        verdict = "worse than the prior: the whole interval of their ratio lies above 1"
     else:
         verdict = "not told apart from the prior by these studies"
     return (
