@@ -7,11 +7,15 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from report_run import HOSTILE, make_run, options
-from spinegrade.report.data import Paths
+from spinegrade.metrics.bootstrap import Interval
+from spinegrade.report.data import Paths, RunData
 from spinegrade.report.page import write_report
+from spinegrade.report.parts import Note
+from spinegrade.report.sections_score import headline, score_run
 from spinegrade.runtime.files import write_json
 from spinegrade.tables import empty_table, read_table, write_table
 
@@ -76,7 +80,30 @@ def test_the_headline_holds_score_prior_floor_and_counts(page: str) -> None:
     # The cells' own grade has 0.6 everywhere: -log(0.6); the prior a third: -log(1/3).
     for text in ("0.511", "1.099", "0.465", "0.300", "Training studies", "149"):
         assert text in page
-    assert "better than the prior" in page
+    # Six studies have labels: no verdict on so few.
+    assert "too few have labels for a verdict" in page
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.80, 0.95, "better than the prior: the whole interval"),
+        (0.90, 1.05, "not told apart from the prior"),
+        (1.02, 1.10, "worse than the prior: the whole interval"),
+    ],
+)
+def test_the_verdict_follows_the_interval(
+    run: tuple[Path, Paths], low: float, high: float, words: str
+) -> None:
+    data = RunData(run[1])
+    scored = score_run(data, options())
+    scored = replace(
+        scored,
+        cells=replace(scored.cells, studies=np.arange(12)),
+        compared=replace(scored.compared, ratio=Interval(1.0, low, high)),
+    )
+    notes = [block for block in headline(data, scored).blocks if isinstance(block, Note)]
+    assert words in notes[0].text
 
 
 def test_every_picture_says_what_it_shows(page: str) -> None:

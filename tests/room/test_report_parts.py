@@ -129,7 +129,7 @@ def test_shifts_sides_and_slices_are_noticed(run: RunData) -> None:
 def test_spread_names_best_median_worst() -> None:
     values = pd.Series({"a": 5.0, "b": 1.0, "c": 3.0})
     assert spread(values, 3) == [("best", "b"), ("median", "c"), ("worst", "a")]
-    assert spread(values.iloc[:1], 3) == [("best", "a")]
+    assert spread(values.iloc[:1], 3) == [("the only one", "a")]
     assert spread(values, 0) == []
     assert [word for word, _ in spread(pd.Series(range(6)), 3)] == ["best", "median", "worst"]
 

@@ -23,22 +23,24 @@ from spinegrade.report.style import (
     svg_uri,
 )
 
-SHOWN_MM = 30.0
+LEAST_SHOWN_MM, MOST_SHOWN_MM = 15.0, 150.0
 
 
 def keypoint_error(errors: pd.DataFrame) -> str:
     """Cumulative share of keypoints by error, and the spread by level; one line a detector."""
     detectors = list(errors["detector"].unique())
+    most = 10.0 * np.ceil(errors["error_mm"].quantile(0.97) / 10.0)
+    shown = float(np.clip(most, LEAST_SHOWN_MM, MOST_SHOWN_MM))
     with canvas(8.2, 3.2) as figure:
         left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.35))
         for number, detector in enumerate(detectors):
             values = np.sort(errors.loc[errors["detector"] == detector, "error_mm"])
             share = np.arange(1, len(values) + 1) / len(values)
             colour = SERIES[number % len(SERIES)]
-            left.plot(np.minimum(values, SHOWN_MM), share, color=colour, drawstyle="steps-post")
+            left.plot(np.minimum(values, shown), share, color=colour, drawstyle="steps-post")
         left.axvline(NEAR_MM, color="#999999", linestyle=":", linewidth=1)
         left.set(xlabel="distance (mm)", ylabel="share of keypoints", ylim=(0, 1.02))
-        left.set_xlim(0, SHOWN_MM)
+        left.set_xlim(0, shown)
         left.set_title(f"Share within a distance (dotted: {NEAR_MM:.0f} mm)")
         width = 0.8 / len(detectors)
         for number, detector in enumerate(detectors):
@@ -48,7 +50,7 @@ def keypoint_error(errors: pd.DataFrame) -> str:
             right.plot([], [], "s", color=colour, label=detector)
         right.axhline(NEAR_MM, color="#999999", linestyle=":", linewidth=1)
         right.set_xticks(range(len(LUMBAR_LEVELS)), [level_word(v) for v in LUMBAR_LEVELS])
-        right.set(ylabel="distance (mm)", ylim=(0, SHOWN_MM))
+        right.set(ylabel="distance (mm)", ylim=(0, shown))
         right.set_title("By level: median, quarters, 5 to 95 %")
         handles, labels = right.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))

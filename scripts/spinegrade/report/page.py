@@ -21,7 +21,7 @@ def sections_of(data: RunData, options: Options) -> list[Section]:
     """All sections of the page, in order."""
     scored = sections_score.score_run(data, options)
     return [
-        sections_score.headline(data, scored, options),
+        sections_score.headline(data, scored),
         sections_score.findings(data, options),
         sections_score.parts_and_levels(data, scored),
         sections_score.calibration(scored),

@@ -107,7 +107,9 @@ def spread(values: pd.Series, count: int) -> list[tuple[str, str]]:
     named = []
     for place in places:
         word = f"rank {place + 1} of {len(order)}"
-        if place == 0:
+        if len(order) == 1:
+            word = "the only one"
+        elif place == 0:
             word = "best"
         elif place == len(order) - 1:
             word = "worst"

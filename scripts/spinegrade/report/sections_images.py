@@ -36,7 +36,6 @@ def _error_row(
     found = summary(errors)
     wanted = reference["condition"].isin(errors["condition"].unique())
     wanted &= reference["anatomy"].isin(errors["anatomy"].unique())
-    wanted &= reference["level"].isin(errors["level"].unique())
     cells = [
         *name,
         f"{len(errors)} of {int(wanted.sum())}",
@@ -67,7 +66,12 @@ def keypoints(data: RunData) -> Section:
         for (detector, anatomy), part in errors.groupby(["detector", "anatomy"], sort=True)
     ]
     levels = [
-        _error_row([str(detector), level_word(level)], part, data.reference, False)
+        _error_row(
+            [str(detector), level_word(level)],
+            part,
+            data.reference[data.reference["level"] == level],
+            False,
+        )
         for detector, of_detector in typical.groupby("detector", sort=True)
         for level in LUMBAR_LEVELS
         if len(part := of_detector[of_detector["level"] == level])

@@ -57,11 +57,17 @@ def score_run(data: RunData, options: Options) -> Scored | str:
     )
 
 
-def _range(interval: Interval) -> str:
+FEW_STUDIES = 10
+"""With fewer scored studies than this an interval by study says little."""
+
+
+def _range(interval: Interval, studies: int) -> str:
+    if studies == 1:
+        return "one study: no interval"
     return f"95 % interval {interval.low:.3f} to {interval.high:.3f}"
 
 
-def headline(data: RunData, scored: Scored | str, options: Options) -> Section:
+def headline(data: RunData, scored: Scored | str) -> Section:
     """The score against prior and floor, what it means, and what was counted."""
     section = Section("score", "The score")
     stacks = data.stacks.values()
@@ -77,11 +83,12 @@ def headline(data: RunData, scored: Scored | str, options: Options) -> Section:
     if isinstance(scored, str):
         section.blocks += [Note(scored, "missing"), Cards(counts)]
         return section
+    studies = len(scored.cells.studies)
     run, prior, ratio = scored.run["total"], scored.prior["total"], scored.compared.ratio
     cards = [
-        Card("Score", f"{run.value:.3f}", _range(run)),
-        Card("Prior", f"{prior.value:.3f}", _range(prior)),
-        Card("Score / prior", f"{ratio.value:.3f}", f"{_range(ratio)}, paired"),
+        Card("Score", f"{run.value:.3f}", _range(run, studies)),
+        Card("Prior", f"{prior.value:.3f}", _range(prior, studies)),
+        Card("Score / prior", f"{ratio.value:.3f}", _range(ratio, studies)),
     ]
     names = ["headline"]
     floor = scored.floor
@@ -105,7 +112,9 @@ def headline(data: RunData, scored: Scored | str, options: Options) -> Section:
 
 def _meaning(scored: Scored) -> str:
     run, ratio = scored.run["total"].value, scored.compared.ratio
-    if ratio.high < 1.0:
+    if len(scored.cells.studies) < FEW_STUDIES:
+        verdict = "hard to tell from the prior: too few have labels for a verdict"
+    elif ratio.high < 1.0:
         verdict = "better than the prior: the whole interval of their ratio lies below 1"
     elif ratio.low > 1.0:
         verdict = "worse than the prior: the whole interval of their ratio lies above 1"
