@@ -7,23 +7,35 @@ name a patient is read.
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
+from spinegrade.convert.elements import Elements, parse
 from spinegrade.convert.refusals import Refused
 from spinegrade.geometry.stacks import check_orientation, unit_orientation
 
-# Values are parsed here, from their bytes; pydicom's own checks of every value cost more
-# than the parsing and would warn about each odd file.
-pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+INSTANCE_NUMBER = 0x00200013
+POSITION = 0x00200032
+ORIENTATION = 0x00200037
+PIXEL_SPACING = 0x00280030
+SPACING_BETWEEN_SLICES = 0x00180088
+SLICE_THICKNESS = 0x00180050
+SAMPLES = 0x00280002
+PHOTOMETRIC = 0x00280004
+NUMBER_OF_FRAMES = 0x00280008
+ROWS = 0x00280010
+COLUMNS = 0x00280011
+BITS_ALLOCATED = 0x00280100
+BITS_STORED = 0x00280101
+REPRESENTATION = 0x00280103
+RESCALE_INTERCEPT = 0x00281052
+RESCALE_SLOPE = 0x00281053
+SHARED_GROUPS = 0x52009229
+PER_FRAME_GROUPS = 0x52009230
+PIXEL_DATA = 0x7FE00010
 
 # Tags that tell volumes at the same positions apart (time points, echoes, diffusion
 # weightings), the most telling first.
@@ -45,7 +57,7 @@ VOLUME_TAGS = {
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How the frames of one file are stored. ``data`` are the bytes of PixelData."""
+    """How the frames of one file are stored. ``data`` is the value of PixelData."""
 
     rows: int
     cols: int
@@ -58,7 +70,7 @@ class PixelFormat:
     colour: str
     syntax: str
     big_endian: bool
-    data: bytes = field(repr=False)
+    data: memoryview = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -80,120 +92,48 @@ class Frame:
     step_mm: float
     slope: float
     intercept: float
-    tags: dict[int, bytes | str]
-
-
-class Elements:
-    """Values of a dataset parsed from their raw bytes, which spares pydicom's conversion."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-
-    def raw(self, tag: int) -> Any:
-        """The stored value of ``tag``: bytes as a rule, None where absent or empty."""
-        if tag not in self.dataset:
-            return None
-        value = self.dataset.get_item(tag).value
-        return None if value is None or value == b"" else value
-
-    def numbers(self, tag: int, count: int) -> NDArray[np.float64] | None:
-        """``count`` decimal numbers; None where absent. Raises Refused for anything else."""
-        value = self.raw(tag)
-        if value is None:
-            return None
-        try:
-            if isinstance(value, bytes):
-                parts = [float(part) for part in value.rstrip(b" \0").split(b"\\")]
-            else:
-                parts = [float(part) for part in np.atleast_1d(value)]
-        except (TypeError, ValueError) as error:
-            raise Refused("BAD_HEADER", f"{_name(tag)} is {value[:40]!r}") from error
-        if len(parts) < count or not np.isfinite(parts).all():
-            raise Refused("BAD_HEADER", f"{_name(tag)} is {value!r:.60}, expected {count} numbers")
-        return np.array(parts[:count])
-
-    def number(self, tag: int, default: float) -> float:
-        """One decimal number; ``default`` where absent."""
-        found = self.numbers(tag, 1)
-        return default if found is None else float(found[0])
-
-    def whole(self, tag: int, default: int | None = None) -> int:
-        """One number of VR US; ``default`` where absent. Raises Refused where that is None."""
-        value = self.raw(tag)
-        if value is None:
-            if default is None:
-                raise Refused("BAD_HEADER", f"{_name(tag)} is missing")
-            return default
-        if isinstance(value, bytes):
-            if len(value) not in (2, 4):
-                raise Refused("BAD_HEADER", f"{_name(tag)} has {len(value)} bytes, expected 2")
-            order = "big" if _big_endian(self.dataset) else "little"
-            return int.from_bytes(value, order)
-        return int(value)
-
-    def text(self, tag: int) -> str:
-        """A code string without padding, "" where absent."""
-        value = self.raw(tag)
-        if isinstance(value, bytes):
-            value = value.decode("ascii", "replace")
-        return "" if value is None else str(value).strip(" \0")
-
-
-def _big_endian(dataset: Dataset) -> bool:
-    return dataset.original_encoding[1] is False
-
-
-def _name(tag: int) -> str:
-    return pydicom.datadict.keyword_for_tag(tag) or f"({tag >> 16:04x},{tag & 0xFFFF:04x})"
+    tags: dict[int, bytes]
 
 
 def read_frames(path: Path, max_frame_mb: float) -> list[Frame]:
     """The slices of one DICOM file, pixels still as stored.
 
-    Raises Refused, and nothing else, for whatever the file may hold.
+    Raises Refused, and nothing else, for whatever the file may hold. A file of more than
+    eight times ``max_frame_mb``, or that would inflate to it, is refused.
     """
+    greatest = int(8 * max_frame_mb * 2**20)
     try:
-        dataset = pydicom.dcmread(path, force=True)
-        return _frames(path, dataset, max_frame_mb)
-    except Refused:
-        raise
-    except (EOFError, struct.error) as error:
-        raise Refused("TRUNCATED", f"the file ends early: {_plain(error)}") from error
-    except (InvalidDicomError, OSError) as error:
-        raise Refused("NOT_AN_IMAGE", f"not readable as DICOM: {_plain(error)}") from error
-    except Exception as error:
-        # A damaged file can make the parser fail in any way; one file must not stop a shard.
-        raise Refused("BAD_HEADER", f"{type(error).__name__}: {_plain(error)}") from error
-
-
-def _plain(error: Exception) -> str:
-    """An exception's words without what they may quote from the file."""
-    return type(error).__name__ if isinstance(error, UnicodeError) else f"{error}"[:120]
-
-
-def _frames(path: Path, dataset: Dataset, max_frame_mb: float) -> list[Frame]:
-    elements = Elements(dataset)
-    if 0x00280010 not in dataset and 0x7FE00010 not in dataset:
+        if path.stat().st_size > greatest:
+            raise Refused("TOO_LARGE", f"the file has {path.stat().st_size / 2**20:.0f} MB")
+        data = path.read_bytes()
+    except OSError as error:
+        raise Refused("NOT_AN_IMAGE", f"the file cannot be read ({error.strerror})") from error
+    elements, syntax = parse(data, greatest)
+    if ROWS not in elements.values and PIXEL_DATA not in elements.values:
+        if elements.cut and data[128:132] == b"DICM":
+            raise Refused("TRUNCATED", "the file ends inside its header")
         raise Refused("NOT_AN_IMAGE", "neither rows nor pixel data: no DICOM image")
-    pixels = _pixel_format(elements, max_frame_mb)
-    instance = elements.number(0x00200013, -1.0)
+    pixels = _pixel_format(elements, syntax, max_frame_mb)
+    instance = elements.number(INSTANCE_NUMBER, -1.0, "InstanceNumber")
     if instance < 0:
         instance = float(path.stem) if path.stem.isascii() and path.stem.isdigit() else 0.0
-    parts = _frame_parts(dataset, pixels.frames)
+    single = pixels.frames == 1
     return [
-        _frame(path.name, number, int(instance) if pixels.frames == 1 else number + 1, pixels, part)
-        for number, part in enumerate(parts)
+        _frame(path.name, number, int(instance) if single else number + 1, pixels, part)
+        for number, part in enumerate(_frame_parts(elements, pixels.frames))
     ]
 
 
-def _pixel_format(elements: Elements, max_frame_mb: float) -> PixelFormat:
-    dataset = elements.dataset
-    rows, cols = elements.whole(0x00280010), elements.whole(0x00280011)
-    frames = int(elements.number(0x00280008, 1.0))
-    allocated = elements.whole(0x00280100, 16)
-    stored = elements.whole(0x00280101, allocated)
-    data = elements.raw(0x7FE00010)
+def _pixel_format(elements: Elements, syntax: str, max_frame_mb: float) -> PixelFormat:
+    rows = elements.whole(ROWS, None, "Rows")
+    cols = elements.whole(COLUMNS, None, "Columns")
+    frames = int(elements.number(NUMBER_OF_FRAMES, 1.0, "NumberOfFrames"))
+    allocated = elements.whole(BITS_ALLOCATED, 16, "BitsAllocated")
+    stored = elements.whole(BITS_STORED, allocated, "BitsStored")
+    data = elements.view(PIXEL_DATA)
     if data is None:
+        if elements.cut:
+            raise Refused("TRUNCATED", "the file ends before its pixel data")
         raise Refused("NO_PIXELS", "there is no pixel data in the file")
     if rows < 1 or cols < 1 or frames < 1 or not 1 <= stored <= allocated:
         raise Refused(
@@ -203,54 +143,46 @@ def _pixel_format(elements: Elements, max_frame_mb: float) -> PixelFormat:
     size_mb = rows * cols * ((allocated + 7) // 8) / 2**20
     if size_mb > max_frame_mb:
         raise Refused("TOO_LARGE", f"one frame of {rows} x {cols} needs {size_mb:.0f} MB")
-    meta = getattr(dataset, "file_meta", None)
-    syntax = str(getattr(meta, "TransferSyntaxUID", "") or "")
-    photometric = elements.text(0x00280004)
+    photometric = elements.text(PHOTOMETRIC)
     return PixelFormat(
         rows=rows,
         cols=cols,
         frames=frames,
-        samples=elements.whole(0x00280002, 1),
+        samples=elements.whole(SAMPLES, 1, "SamplesPerPixel"),
         bits_allocated=allocated,
         bits_stored=stored,
-        signed=elements.whole(0x00280103, 0) == 1,
+        signed=elements.whole(REPRESENTATION, 0, "PixelRepresentation") == 1,
         inverted=photometric == "MONOCHROME1",
-        colour="" if photometric in ("MONOCHROME1", "MONOCHROME2", "") else photometric,
+        colour="" if photometric in ("MONOCHROME1", "MONOCHROME2", "") else photometric[:16],
         syntax=syntax,
-        big_endian=_big_endian(dataset),
+        big_endian=not elements.encoding.little,
         data=data,
     )
 
 
-def _frame_parts(dataset: Dataset, frames: int) -> list[list[Elements]]:
+def _frame_parts(elements: Elements, frames: int) -> list[list[Elements]]:
     """For each frame the datasets that describe it, the most particular first."""
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
+    per_frame = elements.items(PER_FRAME_GROUPS)
     if not per_frame:
         if frames > 1:
             raise Refused("NO_GEOMETRY", f"{frames} frames without a position for each")
-        return [[Elements(dataset)]]
+        return [[elements]]
     if len(per_frame) != frames:
         raise Refused(
             "BAD_HEADER", f"{frames} frames, but {len(per_frame)} per-frame functional groups"
         )
-    shared = _group_items(dataset.get("SharedFunctionalGroupsSequence") or [])
-    top = Elements(dataset)
-    return [[*_group_items([group]), *shared, top] for group in per_frame]
+    shared = _group_items(elements.items(SHARED_GROUPS))
+    return [[*_group_items([group]), *shared, elements] for group in per_frame]
 
 
-def _group_items(groups: Any) -> list[Elements]:
-    """The datasets inside the functional groups, one level deep."""
-    found = []
-    for group in groups:
-        for element in group:
-            if element.VR == "SQ" and len(element.value or []) > 0:
-                found.append(Elements(element.value[0]))
-    return found
+def _group_items(groups: list[Elements]) -> list[Elements]:
+    """The datasets inside the functional groups: the first item of each, one level deep."""
+    return [item for group in groups for tag in group.sequences() for item in group.items(tag)[:1]]
 
 
-def _first(parts: list[Elements], tag: int, count: int) -> NDArray[np.float64] | None:
+def _first(parts: list[Elements], tag: int, count: int, name: str) -> list[float] | None:
     for part in parts:
-        found = part.numbers(tag, count)
+        found = part.numbers(tag, count, name)
         if found is not None:
             return found
     return None
@@ -259,51 +191,51 @@ def _first(parts: list[Elements], tag: int, count: int) -> NDArray[np.float64] |
 def _frame(
     file: str, number: int, instance: int, pixels: PixelFormat, parts: list[Elements]
 ) -> Frame:
-    orientation = _first(parts, 0x00200037, 6)
-    position = _first(parts, 0x00200032, 3)
-    spacing = _first(parts, 0x00280030, 2)
-    absent = [
-        name
-        for name, value in (
-            ("ImageOrientationPatient", orientation),
-            ("ImagePositionPatient", position),
-            ("PixelSpacing", spacing),
-        )
-        if value is None
-    ]
+    orientation = _first(parts, ORIENTATION, 6, "ImageOrientationPatient")
+    position = _first(parts, POSITION, 3, "ImagePositionPatient")
+    spacing = _first(parts, PIXEL_SPACING, 2, "PixelSpacing")
     if orientation is None or position is None or spacing is None:
+        absent = [
+            name
+            for name, value in (
+                ("ImageOrientationPatient", orientation),
+                ("ImagePositionPatient", position),
+                ("PixelSpacing", spacing),
+            )
+            if value is None
+        ]
         raise Refused("NO_GEOMETRY", f"{', '.join(absent)} missing")
     problem = check_orientation(orientation)
     if problem:
         raise Refused("BAD_HEADER", problem)
-    if spacing.min() <= 0:
-        raise Refused("BAD_HEADER", f"PixelSpacing is {spacing.tolist()}")
-    step = _first(parts, 0x00180088, 1)
+    if min(spacing) <= 0:
+        raise Refused("BAD_HEADER", f"PixelSpacing is {spacing}")
+    step = _first(parts, SPACING_BETWEEN_SLICES, 1, "SpacingBetweenSlices")
     if step is None or step[0] == 0:
-        step = _first(parts, 0x00180050, 1)
-    slope = _first(parts, 0x00281053, 1)
-    intercept = _first(parts, 0x00281052, 1)
+        step = _first(parts, SLICE_THICKNESS, 1, "SliceThickness")
+    slope = _first(parts, RESCALE_SLOPE, 1, "RescaleSlope")
+    intercept = _first(parts, RESCALE_INTERCEPT, 1, "RescaleIntercept")
     return Frame(
         file=file,
         number=number,
         instance_number=instance,
         pixels=pixels,
-        orientation=unit_orientation(orientation),
-        position_mm=position,
-        spacing_mm=spacing,
-        step_mm=0.0 if step is None else abs(float(step[0])),
+        orientation=unit_orientation(np.array(orientation)),
+        position_mm=np.array(position),
+        spacing_mm=np.array(spacing),
+        step_mm=0.0 if step is None else abs(step[0]),
         # A slope of zero would erase the image; it means "not set" in the files that have it.
-        slope=1.0 if slope is None or slope[0] == 0 else float(slope[0]),
-        intercept=0.0 if intercept is None else float(intercept[0]),
+        slope=1.0 if slope is None or slope[0] == 0 else slope[0],
+        intercept=0.0 if intercept is None else intercept[0],
         tags=_volume_tags(parts),
     )
 
 
-def _volume_tags(parts: list[Elements]) -> dict[int, bytes | str]:
-    found: dict[int, bytes | str] = {}
+def _volume_tags(parts: list[Elements]) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
     for part in reversed(parts):
         for tag in VOLUME_TAGS:
-            value = part.raw(tag)
+            value = part.raw(tag) if tag in part.values else None
             if value is not None:
-                found[tag] = value if isinstance(value, bytes) else str(value)
+                found[tag] = value
     return found

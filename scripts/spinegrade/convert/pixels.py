@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +29,7 @@ _JPEG_LOSSY = {
 }
 _JPEG_LS = {"1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"}
 _JPEG_2000 = {f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 92, 93, 201, 202, 203)}
+_KNOWN = {*_NATIVE, _RLE, *_JPEG_LOSSLESS, *_JPEG_LOSSY, *_JPEG_LS, *_JPEG_2000}
 # PackBits turns at best two bytes into 128.
 _RLE_GREATEST_RATIO = 64
 
@@ -36,12 +39,18 @@ def is_encapsulated(pixels: PixelFormat) -> bool:
     return pixels.syntax not in _NATIVE
 
 
-def stored_dtype(pixels: PixelFormat) -> np.dtype:
-    """The integer type that the file's stored values fill; refuses colour and odd depths."""
+def check_format(pixels: PixelFormat) -> None:
+    """Raise Refused for colour, odd depths and transfer syntaxes that are not decoded."""
     if pixels.samples != 1 or pixels.colour:
         raise Refused("COLOUR", f"{pixels.samples} samples a pixel, {pixels.colour or 'unnamed'}")
     if pixels.bits_allocated not in (8, 16, 32):
         raise Refused("UNSUPPORTED_SYNTAX", f"{pixels.bits_allocated} bits are allocated a pixel")
+    if pixels.syntax not in _KNOWN:
+        raise Refused("UNSUPPORTED_SYNTAX", f"transfer syntax {pixels.syntax[:64]}")
+
+
+def stored_dtype(pixels: PixelFormat) -> np.dtype:
+    """The integer type that the file's stored values fill."""
     return np.dtype(f"{'i' if pixels.signed else 'u'}{pixels.bits_allocated // 8}")
 
 
@@ -49,17 +58,40 @@ def frame_bytes(frame: Frame) -> bytes | memoryview:
     """The stored bytes of one slice, compressed or not. Raises Refused where they are short."""
     pixels = frame.pixels
     if is_encapsulated(pixels):
+        return _fragments_of(frame)
+    size = pixels.rows * pixels.cols * pixels.bits_allocated // 8
+    part = pixels.data[frame.number * size : (frame.number + 1) * size]
+    if len(part) < size:
+        raise Refused("TRUNCATED", f"{len(part)} bytes of pixels, expected {size}")
+    return part
+
+
+def _fragments_of(frame: Frame) -> bytes | memoryview:
+    """One compressed frame: its fragments joined (PS3.5 A.4)."""
+    pixels = frame.pixels
+    if pixels.frames > 1:
         try:
-            return get_frame(pixels.data, frame.number, number_of_frames=pixels.frames)
+            return get_frame(bytes(pixels.data), frame.number, number_of_frames=pixels.frames)
         except Exception as error:
             # The walk over damaged fragments can fail in any way.
             found = f"frame {frame.number + 1} of {pixels.frames}: {type(error).__name__}"
             raise Refused("TRUNCATED", found) from error
-    size = pixels.rows * pixels.cols * pixels.bits_allocated // 8
-    part = memoryview(pixels.data)[frame.number * size : (frame.number + 1) * size]
-    if len(part) < size:
-        raise Refused("TRUNCATED", f"{len(part)} bytes of pixels, expected {size}")
-    return part
+    fragments: list[memoryview] = []
+    place, end = 0, len(pixels.data)
+    while place + 8 <= end:
+        group, element, length = struct.unpack_from("<HHI", pixels.data, place)
+        place += 8
+        if (group, element) == (0xFFFE, 0xE0DD):
+            break
+        if (group, element) != (0xFFFE, 0xE000):
+            raise Refused("DECODE_FAILED", f"pixel data holds ({group:04x},{element:04x})")
+        if place + length > end:
+            raise Refused("TRUNCATED", f"{end - place} bytes of a fragment of {length}")
+        fragments.append(pixels.data[place : place + length])
+        place += length
+    if len(fragments) < 2:  # the first is the offset table
+        raise Refused("TRUNCATED", "the pixel data holds no fragment")
+    return fragments[1] if len(fragments) == 2 else b"".join(fragments[1:])
 
 
 def decode_stored(frame: Frame, out: NDArray[np.generic]) -> None:
@@ -109,10 +141,8 @@ def _decode_codestream(syntax: str, data: bytes, pixels: PixelFormat) -> NDArray
         decode, size = imagecodecs.jpegls_decode, _jpeg_size(data)
     elif syntax in _JPEG_LOSSLESS:
         decode, size = imagecodecs.ljpeg_decode, _jpeg_size(data)
-    elif syntax in _JPEG_LOSSY:
-        decode, size = imagecodecs.jpeg8_decode, _jpeg_size(data)
     else:
-        raise Refused("UNSUPPORTED_SYNTAX", f"transfer syntax {syntax[:64]}")
+        decode, size = imagecodecs.jpeg8_decode, _jpeg_size(data)
     # Asked before decoding: a small codestream that claims a huge image must not get memory.
     if size != (pixels.rows, pixels.cols):
         raise Refused("DECODE_FAILED", f"the codestream is {size}, the header says otherwise")
@@ -165,41 +195,36 @@ def _clear_unused_bits(flat: NDArray[np.generic], pixels: PixelFormat) -> None:
         np.bitwise_and(flat, (1 << pixels.bits_stored) - 1, out=flat)
 
 
+class FramesRefused(Exception):
+    """Slices of a volume that cannot be decoded: their places in the list, and why."""
+
+    def __init__(self, refused: list[tuple[int, Refused]]) -> None:
+        super().__init__(f"{len(refused)} slices cannot be decoded")
+        self.refused = refused
+
+
 def decode_volume(frames: list[Frame]) -> NDArray[np.generic]:
     """The rescaled voxels (len(frames), rows, cols) of slices that share a size.
 
     int16 or uint16 where every value is whole and fits (what MR and CT hold), int32 where
-    wider, else float32. Raises ``FrameRefused`` that names the slice that cannot be decoded.
+    wider, else float32. Raises FramesRefused with every slice that cannot be decoded.
     """
-    kinds = []
-    for place, frame in enumerate(frames):
-        try:
-            kinds.append(stored_dtype(frame.pixels))
-        except Refused as refused:
-            raise FrameRefused(place, refused) from refused
+    kinds = [stored_dtype(frame.pixels) for frame in frames]
     stored = kinds[0] if len(set(kinds)) == 1 else np.result_type(*kinds)
     shape = (len(frames), frames[0].pixels.rows, frames[0].pixels.cols)
     volume = np.empty(shape, stored)
+    refused = []
     for place, (frame, kind) in enumerate(zip(frames, kinds, strict=True)):
+        single = volume[place] if kind == stored else np.empty(shape[1:], kind)
         try:
-            if kind == stored:
-                decode_stored(frame, volume[place])
-            else:
-                single = np.empty(shape[1:], kind)
-                decode_stored(frame, single)
-                volume[place] = single
-        except Refused as refused:
-            raise FrameRefused(place, refused) from refused
+            decode_stored(frame, single)
+        except Refused as error:
+            refused.append((place, error))
+        if kind != stored:
+            volume[place] = single
+    if refused:
+        raise FramesRefused(refused)
     return _rescale(volume, frames)
-
-
-class FrameRefused(Exception):
-    """One slice of a volume cannot be decoded: its place in the list, and why."""
-
-    def __init__(self, place: int, refused: Refused) -> None:
-        super().__init__(str(refused))
-        self.place = place
-        self.refused = refused
 
 
 def _rescale(volume: NDArray[np.generic], frames: list[Frame]) -> NDArray[np.generic]:

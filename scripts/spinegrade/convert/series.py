@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from spinegrade.convert.header import Frame, read_frames
 from spinegrade.convert.nifti import write_volume
-from spinegrade.convert.pixels import FrameRefused, decode_volume
+from spinegrade.convert.pixels import FramesRefused, check_format, decode_volume
 from spinegrade.convert.plan import PlannedStack, plan_series
 from spinegrade.convert.refusals import Refused, refusal_row
 from spinegrade.convert.settings import ConvertSettings
@@ -73,10 +73,13 @@ def convert_series(
         try:
             for number, stack in enumerate(planned):
                 _write_stack(source, number, stack, convert_folder, written)
-        except FrameRefused as refused:
-            bad = planned[number].frames[refused.place]
-            reject(bad.file, refused.refused.code, refused.refused.found, "slice left out")
-            frames = [frame for frame in frames if frame is not bad]
+        except FramesRefused as error:
+            bad = {id(planned[number].frames[place]): why for place, why in error.refused}
+            for frame in frames:
+                if id(frame) in bad:
+                    why = bad[id(frame)]
+                    reject(frame.file, why.code, why.found, "slice left out")
+            frames = [frame for frame in frames if id(frame) not in bad]
             continue
         for note in notes:
             reject(note.file, note.code, note.found, note.action)
@@ -105,7 +108,9 @@ def _read_series(source: SeriesSource, settings: ConvertSettings, reject: Any) -
     frames: list[Frame] = []
     for name in names:
         try:
-            frames += read_frames(inside(source.folder, name), settings.max_frame_mb)
+            found = read_frames(inside(source.folder, name), settings.max_frame_mb)
+            check_format(found[0].pixels)
+            frames += found
         except SpinegradeError:
             reject(name, "UNSAFE_PATH", "the file's name is not plain", "file left out")
         except Refused as refused:
@@ -161,15 +166,15 @@ def intensity_window(volume: NDArray[np.generic]) -> tuple[float, float]:
     """
     shares = np.array(WINDOW_PERCENTILES) / 100
     if volume.dtype in (np.uint16, np.int16):
-        # OpenCV counts without widening every voxel to 64 bits: three times as fast as
-        # numpy.bincount. Signed values are shifted onto 0 .. 65535 by their sign bit.
-        offset = 32768 if volume.dtype == np.int16 else 0
-        image = volume.reshape(-1, volume.shape[-1])
-        if offset:
-            image = image.view(np.uint16) ^ np.uint16(0x8000)
-        counts = cv2.calcHist([image], [0], None, [65536], [0, 65536]).ravel()
+        # OpenCV counts several times as fast as numpy.bincount, which widens every voxel to
+        # 64 bits first. It takes unsigned values only: counted is the distance to the least.
+        least, span = int(volume.min()), int(volume.max()) - int(volume.min()) + 1
+        image = volume.reshape(-1, volume.shape[-1]).view(np.uint16)
+        if least:
+            image = image - np.uint16(least & 0xFFFF)
+        counts = cv2.calcHist([image], [0], None, [span], [0, span]).ravel()
         below = np.cumsum(counts, dtype=np.float64)
-        low, high = np.searchsorted(below, shares * below[-1]) - offset
+        low, high = np.searchsorted(below, shares * below[-1]) + least
         return float(low), float(high)
     low, high = np.quantile(volume, shares)
     return float(low), float(high)

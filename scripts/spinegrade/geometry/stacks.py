@@ -7,6 +7,8 @@ DICOM LPS mm; an orientation is the six numbers of ImageOrientationPatient.
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,13 +33,13 @@ def slice_normal(orientation: Vectors) -> Vectors:
     return cross / np.linalg.norm(cross)
 
 
-def check_orientation(orientation: Vectors, tolerance: float = 1e-2) -> str:
-    """What is wrong with an orientation (6,): "" if its axes are unit length and perpendicular."""
-    if orientation.shape != (6,) or not np.isfinite(orientation).all():
-        return f"orientation {orientation.tolist()} is not six finite numbers"
-    lengths = np.linalg.norm(orientation.reshape(2, 3), axis=1)
-    if np.abs(lengths - 1).max() > tolerance or abs(orientation[:3] @ orientation[3:]) > tolerance:
-        return f"orientation {orientation.tolist()} is not two perpendicular unit vectors"
+def check_orientation(orientation: Sequence[float], tolerance: float = 1e-2) -> str:
+    """What is wrong with six direction cosines: "" if two perpendicular unit vectors."""
+    rows, columns = orientation[:3], orientation[3:]
+    lengths = math.hypot(*rows), math.hypot(*columns)
+    product = sum(a * b for a, b in zip(rows, columns, strict=True))
+    if max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(product)) > tolerance:
+        return f"ImageOrientationPatient {list(orientation)} is not two perpendicular unit vectors"
     return ""
 
 
