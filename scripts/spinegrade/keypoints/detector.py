@@ -42,19 +42,32 @@ class Detector(NamedTuple):
     ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
         """Heatmaps (n, P, rows, cols) and, for sagittal detectors, slices (n, P, S).
 
-        ``images`` uint8 (n, slices, rows, cols). Both sum to one for each point.
+        ``images`` uint8 (n, slices, rows, cols). Both sum to one for each point, and are the mean
+        over the image and its left/right mirror.
         """
+        # Sagittal grids are mirrored by their slices' order, axial ones by their columns'.
+        sagittal = self.target.plane == "sagittal"
+        exchange = list(self.target.mirror)
         in_plane, slices = [], []
         with torch.inference_mode():
             for start in range(0, len(images), batch_size):
                 part = torch.from_numpy(images[start : start + batch_size]).to(self.device)
-                found = self.network(normalised(part.float() / 255.0))
-                shape = found.in_plane.shape
-                flat = found.in_plane.double().flatten(2).softmax(dim=2)
-                in_plane.append(flat.view(shape).cpu().numpy())
-                if found.slices is not None:
-                    slices.append(found.slices.double().softmax(dim=2).cpu().numpy())
+                part = part.float() / 255.0
+                found = self._softmax(part)
+                other = self._softmax(part.flip(1 if sagittal else 3))
+                heatmaps = other[0][:, exchange]
+                heatmaps = heatmaps if sagittal else heatmaps.flip(3)
+                in_plane.append(((found[0] + heatmaps) / 2).cpu().numpy())
+                if found[1] is not None and other[1] is not None:
+                    along = (found[1] + other[1][:, exchange].flip(2)) / 2
+                    slices.append(along.cpu().numpy())
         return np.concatenate(in_plane), np.concatenate(slices) if slices else None
+
+    def _softmax(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        found = self.network(normalised(images))
+        in_plane = found.in_plane.double()
+        in_plane = in_plane.flatten(2).softmax(dim=2).view(in_plane.shape)
+        return in_plane, None if found.slices is None else found.slices.double().softmax(dim=2)
 
 
 def normalised(images: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import Affine, to_mm
+from spinegrade.geometry.planes import nearest_slice
 from spinegrade.keypoints.decode import Spacing, decode
 from spinegrade.keypoints.detector import Detector
 from spinegrade.keypoints.grids import Grid
@@ -108,14 +109,14 @@ def point_rows(
     cells: Iterable[tuple[str, str, str]],
     source: str,
 ) -> list[dict[str, Any]]:
-    """Keypoint rows of grid ``points`` (P, 3) in a stack, each in its nearest slice.
+    """Keypoint rows of grid ``points`` (P, 3) in a stack.
 
-    ``x_px``, ``y_px`` and ``index`` are a place in one slice of the stack; ``x_mm`` ... are the
-    same place in the patient.
+    ``x_mm`` ... are where the point lies in the patient, between slices too; ``index`` is the
+    slice nearest to it and ``x_px``, ``y_px`` its perpendicular projection into that slice.
     """
-    pixels = to_mm(grid_to_pixels, points)
-    pixels[:, 2] = np.clip(np.rint(pixels[:, 2]), 0, stack.slices - 1)
-    patient = to_mm(stack.affine, pixels)
+    patient = to_mm(stack.affine, to_mm(grid_to_pixels, points))
+    seen = nearest_slice(stack.affine, stack.slices, patient)
+    pixels = np.stack([seen.x_px, seen.y_px, seen.index], axis=1)
     rows = []
     for cell, pixel, place, confidence in zip(cells, pixels, patient, confidences, strict=True):
         condition, level, side = cell
