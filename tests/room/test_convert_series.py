@@ -222,13 +222,31 @@ def test_two_echoes_at_every_position_become_two_volumes(tmp_path: Path) -> None
     np.testing.assert_array_equal(volumes(tmp_path, result), [first, second])
 
 
-def test_volumes_that_no_tag_tells_apart_are_refused(tmp_path: Path) -> None:
+def test_time_points_told_apart_by_their_numbers_alone(tmp_path: Path) -> None:
+    first, second = voxels(4, 8, 8, 1), voxels(4, 8, 8, 2)
+    write_stack(tmp_path / "in", first, AXIAL)
+    write_stack(tmp_path / "in", second, AXIAL, start=50)
+    result = convert(tmp_path)
+    assert not result.rejected
+    np.testing.assert_array_equal(volumes(tmp_path, result), [first, second])
+
+
+def test_volumes_that_nothing_tells_apart_are_refused(tmp_path: Path) -> None:
     write_stack(tmp_path / "in", voxels(4, 8, 8, 1), AXIAL)
-    write_stack(tmp_path / "in", voxels(4, 8, 8, 2), AXIAL, start=50)
+    write_stack(tmp_path / "more", voxels(4, 8, 8, 2), AXIAL)
+    for path in (tmp_path / "more").iterdir():
+        path.rename(tmp_path / "in" / f"again_{path.name}")
     result = convert(tmp_path)
     assert not result.stacks
     assert {code for _, code in codes(result)} == {"AMBIGUOUS_VOLUMES"}
     assert len(result.rejected) == 8
+
+
+def test_a_film_of_one_slice_is_no_volume(tmp_path: Path) -> None:
+    write_stack(tmp_path / "in", voxels(4, 8, 8, 1), AXIAL, heights=[0.0] * 4)
+    result = convert(tmp_path)
+    assert not result.stacks
+    assert {code for _, code in codes(result)} == {"NOT_A_VOLUME"}
 
 
 def test_a_rescan_of_one_slice_leaves_the_first(tmp_path: Path) -> None:

@@ -73,6 +73,13 @@ class Elements:
             return None
         return memoryview(self.data)[value.start : value.start + value.length]
 
+    def has_fragments(self, tag: int) -> bool:
+        """Whether a value has undefined length, as compressed pixel data must (PS3.5 A.4)."""
+        value = self.values[tag]
+        if value.start < 12:
+            return False
+        return self.data[value.start - 4 : value.start] == b"\xff\xff\xff\xff"
+
     def numbers(self, tag: int, count: int, name: str) -> list[float] | None:
         """The first ``count`` decimal numbers of a value; None where absent.
 
@@ -205,7 +212,8 @@ def _walk(
             # An element written without its representation in an explicit file.
             vr, length = b"", long(data, place)[2]
         if length == _UNDEFINED:
-            if tag == _PIXEL_DATA:
+            # Pixel data ends the walk; that of an icon inside a sequence is passed over.
+            if tag == _PIXEL_DATA and not depth:
                 values[tag] = Value(at, end - at, vr)
                 return values, end, False
             # Undefined length in an unknown representation is implicit (PS3.5 6.2.2).

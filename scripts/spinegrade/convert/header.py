@@ -17,6 +17,7 @@ from spinegrade.convert.elements import Elements, parse
 from spinegrade.convert.refusals import Refused
 from spinegrade.geometry.stacks import check_orientation, unit_orientation
 
+IMAGE_TYPE = 0x00080008
 INSTANCE_NUMBER = 0x00200013
 POSITION = 0x00200032
 ORIENTATION = 0x00200037
@@ -33,6 +34,7 @@ BITS_STORED = 0x00280101
 REPRESENTATION = 0x00280103
 RESCALE_INTERCEPT = 0x00281052
 RESCALE_SLOPE = 0x00281053
+GRADIENT_DIRECTIONS = 0x00189076
 SHARED_GROUPS = 0x52009229
 PER_FRAME_GROUPS = 0x52009230
 PIXEL_DATA = 0x7FE00010
@@ -57,7 +59,11 @@ VOLUME_TAGS = {
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How the frames of one file are stored. ``data`` is the value of PixelData."""
+    """How the frames of one file are stored.
+
+    ``compressed``: in fragments, in the transfer syntax ``syntax``; else plain numbers.
+    ``data`` is the value of PixelData.
+    """
 
     rows: int
     cols: int
@@ -70,6 +76,7 @@ class PixelFormat:
     colour: str
     syntax: str
     big_endian: bool
+    compressed: bool
     data: memoryview = field(repr=False)
 
 
@@ -114,6 +121,8 @@ def read_frames(path: Path, max_frame_mb: float) -> list[Frame]:
             raise Refused("TRUNCATED", "the file ends inside its header")
         raise Refused("NOT_AN_IMAGE", "neither rows nor pixel data: no DICOM image")
     pixels = _pixel_format(elements, syntax, max_frame_mb)
+    if b"MOSAIC" in (elements.raw(IMAGE_TYPE) or b""):
+        raise Refused("MOSAIC", "the image type says MOSAIC: slices side by side in one image")
     instance = elements.number(INSTANCE_NUMBER, -1.0, "InstanceNumber")
     if instance < 0:
         instance = float(path.stem) if path.stem.isascii() and path.stem.isdigit() else 0.0
@@ -156,6 +165,9 @@ def _pixel_format(elements: Elements, syntax: str, max_frame_mb: float) -> Pixel
         colour="" if photometric in ("MONOCHROME1", "MONOCHROME2", "") else photometric[:16],
         syntax=syntax,
         big_endian=not elements.encoding.little,
+        # What lies there counts, not what is declared: some files declare a compression
+        # that their plain pixels do not have.
+        compressed=elements.has_fragments(PIXEL_DATA),
         data=data,
     )
 

@@ -12,13 +12,6 @@ from pydicom.encaps import get_frame
 from spinegrade.convert.header import Frame, PixelFormat
 from spinegrade.convert.refusals import Refused
 
-_NATIVE = {
-    "",
-    "1.2.840.10008.1.2",
-    "1.2.840.10008.1.2.1",
-    "1.2.840.10008.1.2.1.99",
-    "1.2.840.10008.1.2.2",
-}
 _RLE = "1.2.840.10008.1.2.5"
 _JPEG_LOSSLESS = {"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"}
 _JPEG_LOSSY = {
@@ -29,14 +22,9 @@ _JPEG_LOSSY = {
 }
 _JPEG_LS = {"1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"}
 _JPEG_2000 = {f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 92, 93, 201, 202, 203)}
-_KNOWN = {*_NATIVE, _RLE, *_JPEG_LOSSLESS, *_JPEG_LOSSY, *_JPEG_LS, *_JPEG_2000}
+_KNOWN = {_RLE, *_JPEG_LOSSLESS, *_JPEG_LOSSY, *_JPEG_LS, *_JPEG_2000}
 # PackBits turns at best two bytes into 128.
 _RLE_GREATEST_RATIO = 64
-
-
-def is_encapsulated(pixels: PixelFormat) -> bool:
-    """Whether the file's pixels are compressed frames rather than plain numbers."""
-    return pixels.syntax not in _NATIVE
 
 
 def check_format(pixels: PixelFormat) -> None:
@@ -45,7 +33,7 @@ def check_format(pixels: PixelFormat) -> None:
         raise Refused("COLOUR", f"{pixels.samples} samples a pixel, {pixels.colour or 'unnamed'}")
     if pixels.bits_allocated not in (8, 16, 32):
         raise Refused("UNSUPPORTED_SYNTAX", f"{pixels.bits_allocated} bits are allocated a pixel")
-    if pixels.syntax not in _KNOWN:
+    if pixels.compressed and pixels.syntax not in _KNOWN:
         raise Refused("UNSUPPORTED_SYNTAX", f"transfer syntax {pixels.syntax[:64]}")
 
 
@@ -57,7 +45,7 @@ def stored_dtype(pixels: PixelFormat) -> np.dtype:
 def frame_bytes(frame: Frame) -> bytes | memoryview:
     """The stored bytes of one slice, compressed or not. Raises Refused where they are short."""
     pixels = frame.pixels
-    if is_encapsulated(pixels):
+    if pixels.compressed:
         return _fragments_of(frame)
     size = pixels.rows * pixels.cols * pixels.bits_allocated // 8
     part = pixels.data[frame.number * size : (frame.number + 1) * size]
@@ -105,7 +93,7 @@ def decode_stored(frame: Frame, out: NDArray[np.generic]) -> None:
     data = frame_bytes(frame)
     flat = out.reshape(-1)
     syntax = pixels.syntax
-    if not is_encapsulated(pixels):
+    if not pixels.compressed:
         stored = out.dtype.newbyteorder(">" if pixels.big_endian else "<")
         flat[:] = np.frombuffer(data, stored)
     elif syntax == _RLE:

@@ -140,7 +140,10 @@ def _volumes(
     places = positions_by_height(heights, settings.duplicate_tolerance_mm)
     if len(places) == len(kept):
         return [kept]
-    found = _split_by_tags(kept, places)
+    if len(places) == 1:
+        notes += _leave_out(kept, "NOT_A_VOLUME", f"{len(kept)} images at one position")
+        return []
+    found = _split_by_tags(kept, places) or _split_by_numbers(kept, places)
     if found:
         return found
     if len({len(place) for place in places}) == 1:
@@ -202,6 +205,28 @@ def _split_by_tags(group: list[Frame], places: list[NDArray[np.int64]]) -> list[
             )
             return [[group[n] for n in volumes[value]] for value in ordered]
     return None
+
+
+def _split_by_numbers(
+    group: list[Frame], places: list[NDArray[np.int64]]
+) -> list[list[Frame]] | None:
+    """Volumes by the rank of the instance number at each position, where no other tag tells.
+
+    Only for numbers that clearly run volume by volume or position by position: all numbers
+    of one before all numbers of the next.
+    """
+    numbers = np.array([frame.instance_number for frame in group])
+    counts = {len(place) for place in places}
+    if len(counts) != 1 or len(set(numbers.tolist())) != len(numbers):
+        return None
+    ranked = np.array([place[np.argsort(numbers[place])] for place in places])
+    table = numbers[ranked]  # (positions, volumes)
+    by_volume = (table.min(axis=0)[1:] > table.max(axis=0)[:-1]).all()
+    order = np.argsort(table.min(axis=1))
+    by_position = (table.min(axis=1)[order][1:] > table.max(axis=1)[order][:-1]).all()
+    if not (by_volume or by_position):
+        return None
+    return [[group[place] for place in column] for column in ranked.T]
 
 
 def _rank(frame: Frame) -> tuple[int, str, int]:

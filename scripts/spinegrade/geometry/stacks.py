@@ -123,17 +123,24 @@ def split_runs(
     """Cut slices sorted along ``normal`` into runs of even steps.
 
     ``positions_mm`` (n, 3), strictly growing along the normal. The step of a group is the one
-    of median height; where a step differs from it by more than ``tolerance_mm`` in any
-    direction, or exceeds ``max_spacing_mm``, the group is cut. Lone slices left side by side
+    that most of its steps agree with; where a step differs from it by more than
+    ``tolerance_mm`` in any direction, or exceeds ``max_spacing_mm``, the group is cut. Lone slices left side by side
     are tried again as a group of their own (a block of another spacing). Returns the runs in
     order and the cuts between them.
     """
     steps = np.diff(positions_mm, axis=0)
     heights = steps @ normal
     runs = _even_runs(steps, heights, range(len(positions_mm)), tolerance_mm, max_spacing_mm)
-    expected = float(np.median(heights)) if len(heights) else 0.0
+    expected = float(heights[_common_step(steps, heights, tolerance_mm)]) if len(steps) else 0.0
     cuts = [Cut(run.stop - 1, float(heights[run.stop - 1]), expected) for run in runs[:-1]]
     return runs, cuts
+
+
+def _common_step(steps: Vectors, heights: Vectors, tolerance_mm: float) -> int:
+    """The place of the step with which most others agree, the lowest of several."""
+    apart = np.abs(steps[:, None] - steps[None]).max(axis=2)
+    agreeing = (apart <= tolerance_mm).sum(axis=1)
+    return int(np.lexsort((heights, -agreeing))[0])
 
 
 def _even_runs(
@@ -142,8 +149,8 @@ def _even_runs(
     inner = np.arange(group.start, group.stop - 1)
     if not len(inner):
         return [group]
-    middle = inner[np.argsort(heights[inner], kind="stable")[(len(inner) - 1) // 2]]
-    even = np.abs(steps[inner] - steps[middle]).max(axis=1) <= tolerance_mm
+    common = steps[inner[_common_step(steps[inner], heights[inner], tolerance_mm)]]
+    even = np.abs(steps[inner] - common).max(axis=1) <= tolerance_mm
     even &= heights[inner] <= max_spacing_mm
     if even.all():
         return [group]
