@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
-
 from spinegrade import names
 from spinegrade.phantom import tissues
 from spinegrade.phantom.anatomy import Anatomy, draw_anatomy
@@ -17,14 +17,13 @@ from spinegrade.runtime.seeds import generator
 
 # A made-up spine: gentle lordosis, levels about 31 mm apart.
 CANAL = np.array([[8.0, 61.0], [2.0, 31.0], [0.0, 0.0], [3.0, -32.0], [11.0, -58.0]])
-FORAMINA = CANAL + [[-4, 5], [-4, 5], [-5, 5], [-7, 6], [-11, 3]]
+FORAMINA = CANAL + np.array([[-4, 5], [-4, 5], [-5, 5], [-7, 6], [-11, 3]])
+RIGHT_FORAMINA = FORAMINA + np.array([1, -1])
 SPACING_MM = 1.0
 
 
 def an_anatomy(seed: int = 3) -> Anatomy:
-    drawn = draw_anatomy(
-        generator(seed, "test"), CANAL, FORAMINA, FORAMINA + [1, -1], np.full(25, 0.3)
-    )
+    drawn = draw_anatomy(generator(seed, "test"), CANAL, FORAMINA, RIGHT_FORAMINA, np.full(25, 0.3))
     return replace(drawn, narrowing=np.zeros(25), cyst=())
 
 
@@ -63,7 +62,7 @@ def test_a_narrowing_changes_its_own_place_and_no_other(cell: int) -> None:
         assert not changed[~near].any()
         areas.append(int(np.isin(canvas.labels[near], healthy).sum()))
     assert changed.sum() > 100
-    assert all(later < earlier for earlier, later in zip(areas, areas[1:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(areas))
     assert areas[-1] < 0.85 * areas[0]
 
 
@@ -117,7 +116,7 @@ def test_canal_points_are_the_given_ones() -> None:
     points = an_anatomy().points_mm()
     np.testing.assert_allclose(points[:5, 1:], CANAL, atol=1e-9)
     np.testing.assert_allclose(points[5:10, 1:], FORAMINA, atol=1e-9)
-    np.testing.assert_allclose(points[10:15, 1:], FORAMINA + [1, -1], atol=1e-9)
+    np.testing.assert_allclose(points[10:15, 1:], RIGHT_FORAMINA, atol=1e-9)
 
 
 def test_tissue_at_the_true_points() -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
-
 from spinegrade import names
 from spinegrade.errors import SpinegradeError
 from spinegrade.phantom.cohort import write_cohort
@@ -187,5 +186,5 @@ def test_ids_are_unlike_each_other_and_numeric() -> None:
 
 
 def test_unknown_settings_are_refused() -> None:
-    with pytest.raises(SpinegradeError, match="unknown keys .'sutdies'"):
+    with pytest.raises(SpinegradeError, match="sutdies"):
         PhantomSettings.from_config({"sutdies": 3})

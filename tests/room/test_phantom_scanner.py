@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from spinegrade import names
 from spinegrade.phantom import tissues
+from spinegrade.phantom.artefacts import draw_artefacts
 from spinegrade.phantom.body import BodyMaps, body_grid, paint, spine_grid
-from spinegrade.phantom.scanner import Scanner, draw_artefacts
-from spinegrade.phantom.sequences import SAGITTAL_T1, Sequence, Series, Stack
+from spinegrade.phantom.scanner import Scanner
+from spinegrade.phantom.sequences import SAGITTAL_T1
+from spinegrade.phantom.stacks import Series, Stack
 from spinegrade.phantom.statistics import load_statistics
 from spinegrade.phantom.study import (
     PhantomSettings,
@@ -19,7 +20,7 @@ from spinegrade.phantom.study import (
     draw_series,
     find_landmark,
 )
-from spinegrade.phantom.tissues import TissueState, signal_table, spin_echo
+from spinegrade.phantom.tissues import Sequence, TissueState, signal_table, spin_echo
 from spinegrade.runtime.seeds import generator
 
 LEFT, BACK, HEAD = np.eye(3)

@@ -170,8 +170,8 @@ def draw_anatomy(
     if kind == FOUR_LUMBAR:
         height[LAST_LUMBAR] = 4.0
     height = size * height * (0.72 + 0.3 * water) * rng.normal(1.0, 0.05, COUNT)
-    depth = _by_station(26.0, 31.0, 34.5, (25.0, 19.0, 14.0, 10.0))
-    width = _by_station(15.0, 20.5, 25.5, (22.0, 19.0, 16.0, 12.0))
+    depth = _by_station(27.0, 32.0, 35.5, (25.5, 19.0, 14.0, 10.0))
+    width = _by_station(16.5, 22.0, 27.0, (23.0, 19.0, 16.0, 12.0))
     if kind == SIX_LUMBAR:
         depth[LAST_LUMBAR + 1], width[LAST_LUMBAR + 1] = 32.0, 25.0
     if kind == FOUR_LUMBAR:
@@ -231,7 +231,7 @@ def draw_anatomy(
         schmorl=_draw_lesions(rng, 0.35, 1.5, 4.0),
         haemangioma=_draw_lesions(rng, 0.25, 3.0, 9.0),
         cyst=_draw_cysts(rng),
-        texture_shift=tuple(int(v) for v in rng.integers(0, 96, 3)),
+        texture_shift=tuple(int(v) for v in rng.integers(0, 128, 3)),
     )
 
 

@@ -179,14 +179,16 @@ def paint_facets(canvas: Canvas, anatomy: Anatomy) -> None:
                 anatomy.foramen[side, station, 1] + 0.5 * anatomy.foramen_width[side, station] + 8.2
             )
             back = max(back, 6.5)
+            slant = middle + 0.30 * (field.behind - back)
             for inset, label in ((0.0, tissues.CORTEX), (0.9, tissues.ARCH_MARROW)):
-                place = np.abs(field.behind - back) / (8.0 - inset)
-                inside = np.clip(shape, 0, None) - place**2.6
-                reach = (7.2 - inset) * np.sqrt(np.clip(inside, 0, None))
+                place = np.abs(field.behind - back) / (8.4 - inset)
+                inside = np.clip(shape, 0, None) - place**3
+                reach = (6.6 - inset) * np.sqrt(np.clip(inside, 0, None))
                 tile = None if inset == 0 else _ARCH
-                low = np.maximum(middle - reach, 0)
-                _paint_side(window, label, sign, low, middle + reach, inside > 0, tile)
-            joint = middle - 0.5 + 0.62 * (field.behind - back)
+                low = np.maximum(slant - reach, 0)
+                _paint_side(window, label, sign, low, slant + reach, inside > 0, tile)
+            lean = field.behind - back
+            joint = middle - 0.8 + 0.55 * lean + 0.045 * lean**2
             near = (np.abs(field.behind - back) < 5.4) & (np.abs(down + 1) < 8.5)
             _paint_side(window, tissues.CORTEX, sign, joint - 1.2, joint + 1.2, near)
             _paint_side(window, tissues.JOINT, sign, joint - 0.5, joint + 0.4, near)

@@ -19,7 +19,7 @@ from spinegrade.phantom.curve import FIRST_LUMBAR, LAST_LUMBAR, Floats
 CANAL_REACH_MM = 9.0
 """Half the length of canal over which a central narrowing acts."""
 RECESS_REACH_MM = 6.5
-CANAL_SHRINK = (0.26, 0.43)
+CANAL_SHRINK = (0.25, 0.42)
 """Share of the sac's half width and half depth lost at narrowing 1."""
 FORAMEN_SHRINK = (0.66, 0.70)
 """Share of the foramen's fat height and width lost at narrowing 1."""

@@ -16,7 +16,8 @@ from scipy.ndimage import gaussian_filter
 from spinegrade.phantom.curve import Curve, Floats, SpineField
 from spinegrade.runtime.seeds import generator
 
-_TILE = 96
+_TILE = 128
+_TILE_MM = 0.7
 Labels = NDArray[np.uint8]
 
 
@@ -54,12 +55,12 @@ class Grid:
 
 @cache
 def texture(name: str, levels: int) -> Labels:
-    """A periodic tile (96, 96, 96) of about 1 mm voxels with values 0 .. levels - 1.
+    """A periodic tile (128, 128, 128) of 0.7 mm voxels with values 0 .. levels - 1.
 
     ``marrow``: blobs of 2 mm; ``muscle``: streaks along the body; ``fat``: blobs of 8 mm. Each
     value fills the same share of the tile.
     """
-    sigma = {"marrow": (1.6, 1.6, 1.6), "muscle": (7.0, 1.5, 1.5), "fat": (6.0, 6.0, 6.0)}[name]
+    sigma = {"marrow": (2.0, 2.0, 2.0), "muscle": (9.0, 2.0, 2.0), "fat": (8.0, 8.0, 8.0)}[name]
     noise = generator(0, "texture", name).standard_normal((_TILE,) * 3, dtype=np.float32)
     smooth = gaussian_filter(noise, sigma, mode="wrap")
     edges = np.quantile(smooth, np.arange(1, levels) / levels)
@@ -172,5 +173,5 @@ class Canvas:
             place = self.grid.origin_mm[number] + self.grid.spacing_mm[number] * np.arange(
                 extent.start, extent.stop
             )
-            index.append((np.floor(place).astype(int) + self.shift[number]) % _TILE)
+            index.append((np.floor(place / _TILE_MM).astype(int) + self.shift[number]) % _TILE)
         return source[np.ix_(*index)]

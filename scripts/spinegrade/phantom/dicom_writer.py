@@ -14,7 +14,7 @@ from pydicom.filewriter import dcmwrite
 from pydicom.uid import RLELossless
 from pydicom.valuerep import DSfloat
 
-from spinegrade.phantom.sequences import Series, Stack
+from spinegrade.phantom.stacks import Series, Stack
 
 _ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
 _IMPLEMENTATION = "1.2.40.0.13.1.1.1"

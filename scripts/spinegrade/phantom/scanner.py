@@ -7,66 +7,33 @@ sensitivity, in-plane low-pass, wrap, ghosts, Rician noise and scaling.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from spinegrade.phantom.artefacts import Artefacts, Slices, degrade
 from spinegrade.phantom.body import BodyMaps
 from spinegrade.phantom.canvas import Canvas, Grid
-from spinegrade.phantom.sequences import Placement, Series, Stack
+from spinegrade.phantom.stacks import Placement, Series, Stack
 from spinegrade.phantom.tissues import TissueState, signal_table
 
-Slices = NDArray[np.float32]
 _PLANES = 3
 _BLEND_MM = 2.0
 
 
-@dataclass(frozen=True)
-class Artefacts:
-    """One series' imperfections. Noise and ghosts are shares of the bright tissue's signal."""
-
-    noise: float
-    blur_px: float
-    noise_blur_px: float
-    coil_depth_mm: float
-    coil_floor: float
-    bias: NDArray[np.float64]
-    ghost: float
-    wrap: float
-    bright: float
-    sharpen: float
-    gamma: float
-
-
-def draw_artefacts(rng: np.random.Generator, wide: bool) -> Artefacts:
-    """Imperfections of one series; ``wide`` draws them far beyond the usual."""
-    much = 2.0 if wide else 1.0
-    return Artefacts(
-        noise=float(0.022 * np.exp(much * rng.normal(0, 0.4))),
-        blur_px=float(rng.uniform(0.45, 0.75) if not wide else rng.uniform(0.3, 1.8)),
-        noise_blur_px=float(rng.uniform(0.0, 0.6)),
-        coil_depth_mm=float(rng.uniform(70, 150) if not wide else rng.uniform(50, 400)),
-        coil_floor=float(rng.uniform(0.02, 0.12)),
-        bias=rng.normal(0, 0.08 * much, (4, 4)),
-        ghost=float(rng.uniform(0.01, 0.05) if rng.uniform() < 0.3 else 0.0),
-        wrap=float(rng.uniform(0.1, 0.35) if rng.uniform() < 0.1 else 0.0),
-        bright=float(rng.uniform(500, 1500)),
-        sharpen=float(rng.uniform(0.0, 0.5)),
-        gamma=float(np.exp(rng.normal(0, 0.3))) if wide else 1.0,
-    )
-
-
-def _volume(canvas: Canvas, table: NDArray[np.float32], smooth: str) -> torch.Tensor:
-    """The map's signal, averaged over three voxels along the axis ``smooth``."""
+def _volume(
+    canvas: Canvas, table: NDArray[np.float32], smooth: str, width_mm: float
+) -> torch.Tensor:
+    """The map's signal, smoothed with a standard deviation of ``width_mm`` along x or z."""
     labels = canvas.labels
     signal = cv2.LUT(labels.reshape(labels.shape[0], -1), table.reshape(1, 256))
     if smooth == "z":
-        signal = cv2.blur(signal, (1, 3))
-    elif smooth == "x":
-        signal = cv2.blur(signal.reshape(-1, labels.shape[2]), (3, 1))
+        sigma = width_mm / canvas.grid.spacing_mm[0]
+        signal = cv2.GaussianBlur(signal, (1, 5), sigmaX=1, sigmaY=sigma)
+    else:
+        sigma = width_mm / canvas.grid.spacing_mm[2]
+        signal = cv2.GaussianBlur(signal.reshape(-1, labels.shape[2]), (5, 1), sigmaX=sigma)
     return torch.from_numpy(signal.reshape(1, 1, *labels.shape))
 
 
@@ -161,8 +128,10 @@ class Scanner:
         table = signal_table(series.sequence, self.state)
         normal = series.stacks[0].normal
         axis = "z" if abs(normal[2]) > abs(normal[0]) else "x"
-        fine = _volume(self.maps.fine, table, axis)
-        coarse = _volume(self.maps.coarse, table, "x")
+        # Planes a third of the thickness apart, each smoothed by half that: an even profile.
+        width = 0.5 * series.stacks[0].thickness_mm / _PLANES
+        fine = _volume(self.maps.fine, table, axis, width)
+        coarse = _volume(self.maps.coarse, table, "x", 1.0)
         return [self._stack(stack, fine, coarse, wrap) for stack in series.stacks]
 
     def _stack(self, stack: Stack, fine: torch.Tensor, coarse: torch.Tensor, wrap: float) -> Slices:
@@ -245,7 +214,7 @@ class Scanner:
         bright = np.quantile(np.concatenate([stack[:, ::8, ::8].ravel() for stack in ideal]), 0.97)
         gain = artefacts.bright / max(float(bright), 1e-6)
         return [
-            _degrade(slices, self._coil(stack, artefacts), artefacts, gain, rng)
+            degrade(slices, self._coil(stack, artefacts), artefacts, gain, rng)
             for stack, slices in zip(series.stacks, ideal, strict=True)
         ]
 
@@ -288,39 +257,3 @@ def _inside(
         ).astype(np.float32)
         np.minimum(weight, (1 - np.abs(place)) * np.float32(ramp[axis]), out=weight)
     return np.clip(weight, 0, 1, out=weight)
-
-
-def _degrade(
-    slices: Slices,
-    coil: Slices,
-    artefacts: Artefacts,
-    gain: float,
-    rng: np.random.Generator,
-) -> NDArray[np.uint16]:
-    count, rows = slices.shape[:2]
-    noise = rng.standard_normal(slices.shape, dtype=np.float32)
-    sigma = artefacts.noise * artefacts.bright
-    if artefacts.noise_blur_px > 0.25:
-        # Blurred noise keeps its standard deviation: interpolation on the scanner's side.
-        sigma *= 2 * np.sqrt(np.pi) * max(artefacts.noise_blur_px, 0.3)
-    coil = coil * np.float32(gain)
-    bright = np.float32(artefacts.bright)
-    result = np.empty(slices.shape, np.uint16)
-    for index in range(count):
-        image = slices[index] * coil
-        if artefacts.gamma != 1.0:
-            image = bright * np.power(image / bright, np.float32(artefacts.gamma))
-        image = cv2.GaussianBlur(image, (0, 0), artefacts.blur_px)
-        if artefacts.sharpen > 0.05:
-            soft = cv2.GaussianBlur(image, (0, 0), 1.4)
-            image = cv2.addWeighted(image, 1 + artefacts.sharpen, soft, -artefacts.sharpen, 0)
-        if artefacts.ghost > 0:
-            image = image + artefacts.ghost * np.roll(image, rows // 2, axis=0)
-        real, imaginary = noise[index], noise[index, ::-1, ::-1]
-        if artefacts.noise_blur_px > 0.25:
-            real = cv2.GaussianBlur(real, (0, 0), artefacts.noise_blur_px)
-            imaginary = real[::-1, ::-1]
-        image = cv2.magnitude(image + sigma * real, np.ascontiguousarray(sigma * imaginary))
-        np.minimum(image, 4095, out=image)
-        result[index] = image + 0.5
-    return result

@@ -62,9 +62,9 @@ def paint_background(canvas: Canvas, anatomy: Anatomy) -> None:
     depth = np.clip((field.behind - (back - 9)) / 9, 0, 1)
     window.paint(tissues.FAT, -7 * depth, 7 * depth, groove)
     cleft = np.abs(field.behind - 30 * size) < 13
-    line = (24 + 0.5 * (field.behind - 20)) * size
+    line = (25 + 0.45 * (field.behind - 20) + 2.5 * np.sin(field.behind / 4.5)) * size
     for sign in SIGNS:
-        _paint_side(window, tissues.FAT, sign, line - 0.8, line + 0.8, cleft)
+        _paint_side(window, tissues.FAT, sign, line - 0.7, line + 0.7, cleft)
 
 
 def paint_front(canvas: Canvas, anatomy: Anatomy) -> None:
@@ -91,10 +91,10 @@ def paint_front(canvas: Canvas, anatomy: Anatomy) -> None:
         _paint_side(
             window, tissues.MUSCLE, sign, 58 * size - half, 58 * size + half, where, _MUSCLE
         )
-        half = 24 * size * _ellipse(window, middle + 6, 28 * size)
-        height = np.clip((place - FIRST_LUMBAR + 1.6) / 3.4, 0, 1)
-        half = half * np.sqrt(np.clip(1 - (2 * height - 1) ** 2, 0, 1))
-        centre = 66 * size
+        height = (place - FIRST_LUMBAR - 0.1) / 1.7
+        across = ((field.behind - middle - 4) / (24 * size)) ** 2
+        half = 21 * size * np.sqrt(np.clip(1 - across - height**2, 0, None))
+        centre = 70 * size
         _paint_side(window, tissues.KIDNEY, sign, centre - half, centre + half, half > 0.5)
         # Iliac wings beside L5 and the sacrum.
         wing = np.clip((place - LAST_LUMBAR + 0.7) / 1.5, 0, 1)
@@ -132,7 +132,8 @@ def paint_front(canvas: Canvas, anatomy: Anatomy) -> None:
         level = 1.5 + 9.0 * turn
         radius = (12 + 14 * other) * size
         behind = -85 - 50 * ((turn * 7) % 1)
-        height = 1 - ((place - level) / 0.9) ** 2
-        half = radius * _ellipse(window, behind, radius) * np.sqrt(np.clip(height, 0, None))
+        across = ((field.behind - behind) / radius) ** 2
+        inside = 1 - across - ((place - level) / (0.4 + 0.8 * turn)) ** 2
+        half = radius * np.sqrt(np.clip(inside, 0, None))
         centre = (other - 0.5) * 170
         window.paint(tissues.BOWEL, centre - half, centre + half, half > 0.5)

@@ -14,22 +14,21 @@ from numpy.typing import NDArray
 from spinegrade import names
 from spinegrade.errors import SpinegradeError
 from spinegrade.phantom.anatomy import Anatomy, draw_anatomy
+from spinegrade.phantom.artefacts import draw_artefacts
 from spinegrade.phantom.body import paint_body
 from spinegrade.phantom.dicom_writer import Identity, write_series
 from spinegrade.phantom.disease import draw_narrowing
 from spinegrade.phantom.rater import MISSING, draw_grades, grade_probabilities
-from spinegrade.phantom.scanner import Scanner, draw_artefacts
+from spinegrade.phantom.scanner import Scanner
 from spinegrade.phantom.sequences import (
     AXIAL_T2,
     SAGITTAL_T1,
     SAGITTAL_T2,
-    Placement,
-    Series,
     axial_series,
-    draw_placement,
     sagittal_series,
 )
 from spinegrade.phantom.shape import draw_shape
+from spinegrade.phantom.stacks import Placement, Series, draw_placement
 from spinegrade.phantom.statistics import LumbarStatistics, load_statistics
 from spinegrade.phantom.tissues import TissueState
 from spinegrade.runtime.seeds import generator, stream_seed

@@ -125,21 +125,23 @@ def signal_table(sequence: Sequence, state: TissueState) -> NDArray[np.float32]:
         start = MARROW + MARROW_TEXTURES * station
         rows[start : start + MARROW_TEXTURES] = _MARROW
     spread = state.spread.copy()
-    for start, count in ((MUSCLE, MUSCLE_TEXTURES), (VISCERAL_FAT, VISCERAL_TEXTURES)):
-        spread[start : start + count] = spread[start]  # textures of one tissue vary together
+    # What is one tissue varies together: textures of muscle, and fat wherever it lies.
+    spread[MUSCLE : MUSCLE + MUSCLE_TEXTURES] = spread[MUSCLE]
+    spread[VISCERAL_FAT : VISCERAL_FAT + VISCERAL_TEXTURES] = spread[FAT]
+    spread[[EPIDURAL_FAT, FORAMINAL_FAT]] = spread[FAT]
     rows *= spread
     table = spin_echo(rows[:, 0], rows[:, 1], rows[:, 2], sequence)
     fat = table[FAT]
     water = spin_echo(*(np.array([v]) for v in (0.8, 1200.0, 48.0)), sequence)[0]
     for station in range(stations):
         for texture in range(MARROW_TEXTURES):
-            share = state.marrow_fat[station] + 0.16 * (texture - 1.5)
+            share = state.marrow_fat[station] + 0.09 * (texture - 1.5)
             share = float(np.clip(share, 0.05, 0.95))
             code = MARROW + MARROW_TEXTURES * station + texture
             mixed = share * fat + (1 - share) * water
             table[code] = 0.72 * mixed * spread[MARROW, 0]
     for texture in range(MARROW_TEXTURES):
-        share = float(np.clip(state.marrow_fat.mean() + 0.1 + 0.16 * (texture - 1.5), 0.05, 0.95))
+        share = float(np.clip(state.marrow_fat.mean() + 0.1 + 0.09 * (texture - 1.5), 0.05, 0.95))
         table[ARCH_MARROW + texture] = 0.72 * (share * fat + (1 - share) * water)
     for texture in range(MUSCLE_TEXTURES):
         # The streaks: the upper textures turn to fat, earlier in fatty muscle.
