@@ -41,6 +41,11 @@ class Refused(Exception):
         self.found = found
 
 
+def plain_name(name: str) -> str:
+    """A name as it may be stored and shown: unprintable and non-ASCII characters escaped."""
+    return name if name.isprintable() and name.isascii() else ascii(name)
+
+
 def refusal_row(
     study: str,
     series: str | None,
@@ -52,9 +57,9 @@ def refusal_row(
     """A row of the ``rejected`` table; ``action`` says what was done, then what to do."""
     advice = REFUSALS[code]
     return {
-        "study": study,
-        "series": series,
-        "file": file,
+        "study": plain_name(study),
+        "series": None if series is None else plain_name(series),
+        "file": None if file is None else plain_name(file),
         "code": code,
         "found": found,
         "action": f"{action}; {advice}" if action else advice,

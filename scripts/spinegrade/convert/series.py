@@ -15,7 +15,7 @@ from spinegrade.convert.header import Frame, read_frames
 from spinegrade.convert.nifti import write_volume
 from spinegrade.convert.pixels import FramesRefused, check_format, decode_volume
 from spinegrade.convert.plan import PlannedStack, plan_series
-from spinegrade.convert.refusals import Refused, refusal_row
+from spinegrade.convert.refusals import Refused, plain_name, refusal_row
 from spinegrade.convert.settings import ConvertSettings
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import affine_to_columns
@@ -62,8 +62,7 @@ def convert_series(
     result = Converted()
 
     def reject(file: str | None, code: str, found: str, action: str | None = None) -> None:
-        name = None if file is None else _plain_name(file)
-        row = refusal_row(source.study, source.series, name, code, found, action)
+        row = refusal_row(source.study, source.series, file, code, found, action)
         result.rejected.append(row)
 
     frames = _read_series(source, settings, reject)
@@ -86,10 +85,6 @@ def convert_series(
         result.add(written)
         break
     return result
-
-
-def _plain_name(name: str) -> str:
-    return name if name.isprintable() and name.isascii() else ascii(name)
 
 
 def _read_series(source: SeriesSource, settings: ConvertSettings, reject: Any) -> list[Frame]:
@@ -152,7 +147,7 @@ def _write_stack(
                 **key,
                 "index": index,
                 "instance_number": frame.instance_number,
-                "file": _plain_name(frame.file),
+                "file": plain_name(frame.file),
                 "position_mm": float(frame.position_mm @ stack.normal),
                 "orientation": "\\".join(f"{value:.6f}" for value in frame.orientation),
             }

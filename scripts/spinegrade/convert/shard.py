@@ -72,17 +72,16 @@ def _study(
         volumes = inside(folder / "volumes", study)
     except SpinegradeError:
         found = "the study's name is not one plain path component"
-        row = refusal_row(ascii(study), None, None, "UNSAFE_PATH", found, "study left out")
+        row = refusal_row(study, None, None, "UNSAFE_PATH", found, "study left out")
         return Converted(rejected=[row])
     result = Converted()
     sources = []
     for row in rows.sort_values("series").to_dict("records"):
-        place = _series_folder(root, row["folder"])
+        place = _series_folder(root, row["folder"], row["series"])
         if place is None:
-            found = "its folder leaves the cohort's root"
-            series = ascii(row["series"])
+            found = "its name is not plain, or its folder leaves the cohort's root"
             result.rejected.append(
-                refusal_row(study, series, None, "UNSAFE_PATH", found, "series left out")
+                refusal_row(study, row["series"], None, "UNSAFE_PATH", found, "series left out")
             )
             continue
         names = ("study", "series", "split", "plane", "weighting")
@@ -98,9 +97,10 @@ def _study(
     return result
 
 
-def _series_folder(root: Path, name: str) -> Path | None:
-    """``root``/``name`` if every part of ``name`` is a plain path component, else None."""
+def _series_folder(root: Path, name: str, series: str) -> Path | None:
+    """``root``/``name`` if its parts and ``series`` are plain path components, else None."""
     try:
+        inside(root, series)
         return inside(root, *name.split("/"))
     except SpinegradeError:
         return None
