@@ -40,7 +40,7 @@ def test_locate_on_a_straight_stack() -> None:
 
 def test_landmark_takes_the_nearest_slice_and_its_instance_number() -> None:
     sequence = Sequence("t1", 550, 10)
-    near = Series(SAGITTAL_T1, sequence, (a_stack(),), (5, 4, 3, 2, 1), 0.0)
+    near = Series(SAGITTAL_T1, sequence, (a_stack(),), (5, 4, 3, 2, 1))
     far = replace(near, stacks=(replace(a_stack(), first_mm=np.array([-9.5, -50, 60])),))
     found = find_landmark([("far", far), ("near", near)], SAGITTAL_T1, np.array([4.4, -40.0, 50]))
     assert found == ("near", 2, pytest.approx(20), pytest.approx(20))

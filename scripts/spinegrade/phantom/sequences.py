@@ -105,9 +105,8 @@ def sagittal_series(
         if rng.uniform() < max(model.cols_differ.get(description, 0.0), 0.06):
             rows = round(size * rng.uniform(1.02, 1.2))
         field = field_mm * float(np.clip(rng.normal(1, 0.03), 0.9, 1.1))
-        spacing = field / cols
         rows, cols = _resized(rows, scale), _resized(cols, scale)
-        spacing = field / cols if scale == 1 else spacing / scale
+        spacing = field / cols
         place = placement.to_patient(centre[None])[0] + turn @ rng.normal(0, [0.3, 8, 8])
         stack = _stack(
             place,
@@ -127,7 +126,7 @@ def sagittal_series(
             continue
         sequence = _sequence(rng, description, wide)
         numbers = _numbers(rng, stack.count, model.holes)
-        series.append(Series(description, sequence, (stack,), numbers, 0.0))
+        series.append(Series(description, sequence, (stack,), numbers))
     return series
 
 
@@ -159,7 +158,7 @@ def axial_series(
         build = _oblique_stacks if kind == "oblique" else _straight_stack
         stacks = build(rng, anatomy, placement, model, rows, cols, spacing, thickness, down, wide)
         numbers = _numbers(rng, sum(stack.count for stack in stacks), model.holes)
-        series.append(Series(AXIAL_T2, _sequence(rng, AXIAL_T2, wide), stacks, numbers, 0.0))
+        series.append(Series(AXIAL_T2, _sequence(rng, AXIAL_T2, wide), stacks, numbers))
     return series
 
 

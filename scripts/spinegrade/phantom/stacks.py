@@ -60,7 +60,6 @@ class Series:
     sequence: Sequence
     stacks: tuple[Stack, ...]
     instance_numbers: tuple[int, ...]
-    gap: float
 
     @property
     def count(self) -> int:
