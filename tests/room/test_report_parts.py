@@ -71,8 +71,20 @@ def test_points_of_another_slice_are_told_apart(run: RunData) -> None:
     keypoints.loc[moved, "index"] += 1
     shown = slice_with_points(SAGITTAL_VIEWS[1], "4000", run.stacks, run.landmarks, keypoints)
     far = [mark for mark in shown.marks if not mark.near]
-    assert [mark.label for mark in far] == ["L3/L4 (+1)"]
-    assert "+1 slices" in far[0].title
+    # It lies on its annotated point, which carries the level's name.
+    assert [mark.label for mark in far] == ["(+1)"]
+    assert far[0].title.startswith("L3/L4, predicted, +1 slices")
+
+
+def test_marks_far_from_their_point_are_named(run: RunData) -> None:
+    keypoints = run.keypoints[run.keypoints["study"] == "4000"].copy()
+    keypoints.loc[keypoints["condition"] == SPINAL, "y_px"] += 20
+    shown = slice_with_points(SAGITTAL_VIEWS[1], "4000", run.stacks, run.landmarks, keypoints)
+    assert [mark.label for mark in shown.marks[5:]] == [
+        level.upper().replace("_", "/") for level in SAGITTAL_VIEWS[1].levels
+    ]
+    # 20 rows of 0.8 mm.
+    assert shown.links[0][3] - shown.links[0][1] == pytest.approx(16.0)
 
 
 def test_points_of_another_stack_come_over_through_patient_space(run: RunData) -> None:

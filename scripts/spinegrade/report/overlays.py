@@ -7,7 +7,7 @@ patient coordinates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from spinegrade.report.style import cell_word, gray_uri, level_word
 from spinegrade.volumes import Stack
 
 NEAR_SLICES = 0.5
+CLOSE_MM = 10.0
 
 _AXIS_LETTERS = (("R", "L"), ("A", "P"), ("F", "H"))
 
@@ -133,17 +134,27 @@ def _marks(
     return marks
 
 
-def _links(annotated: pd.DataFrame, predicted: pd.DataFrame, marks: list[Mark]) -> list:
+def _joined(
+    annotated: pd.DataFrame, predicted: pd.DataFrame, marks: list[Mark]
+) -> tuple[list[Mark], list[tuple[float, float, float, float]]]:
+    """The marks, annotated before predicted, and a line between the two of each cell.
+
+    A predicted mark close to its annotated one does not repeat its label.
+    """
     first = {
         (row.level, row.side): mark
         for row, mark in zip(annotated.itertuples(), marks, strict=False)
     }
-    links = []
+    shown, links = marks[: len(annotated)], []
     for row, mark in zip(predicted.itertuples(), marks[len(annotated) :], strict=True):
         other = first.get((row.level, row.side))
         if other is not None:
             links.append((other.x, other.y, mark.x, mark.y))
-    return links
+            if np.hypot(other.x - mark.x, other.y - mark.y) <= CLOSE_MM:
+                away = mark.label.partition(" ")[2]
+                mark = replace(mark, label=away)
+        shown.append(mark)
+    return shown, links
 
 
 def slice_with_points(
@@ -179,6 +190,7 @@ def slice_with_points(
     image = stack.window(stack.open()[shown, first_y:end_y, first_x:end_x])
     marks = _marks(view, annotated, places[0], shown, spacing, "annotated")
     marks += _marks(view, predicted, places[1], shown, spacing, "predicted")
+    marks, links = _joined(annotated, predicted, marks)
     return Slice(
         source=gray_uri(image),
         title=f"{view.title} (slice {shown + 1} of {stack.slices})",
@@ -188,7 +200,7 @@ def slice_with_points(
         height=float((end_y - first_y) * spacing[1]),
         edges=edge_letters(stack.affine),
         marks=marks,
-        links=_links(annotated, predicted, marks),
+        links=links,
         scale=view.scale,
     )
 
