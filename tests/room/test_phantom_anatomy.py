@@ -13,6 +13,9 @@ from spinegrade.phantom.anatomy import Anatomy, draw_anatomy
 from spinegrade.phantom.body import paint, spine_grid
 from spinegrade.phantom.canvas import Canvas, Grid
 from spinegrade.phantom.curve import FIRST_LUMBAR, STATIONS, Curve
+from spinegrade.phantom.floor import expected_floor
+from spinegrade.phantom.rater import grade_probabilities
+from spinegrade.phantom.statistics import load_statistics
 from spinegrade.runtime.seeds import generator
 
 # A made-up spine: gentle lordosis, levels about 31 mm apart.
@@ -154,3 +157,14 @@ def test_interval_painting_counts_voxels() -> None:
     window.paint(7, -2.0, 1.0, np.abs(window.field.behind) < 1.5)
     # x from -2 to 1 is four voxels, y from -1 to 1 three, all nine of z.
     assert (canvas.labels == 7).sum() == 4 * 3 * 9
+
+
+def test_reflected_labels_have_the_same_floor() -> None:
+    narrowing = generator(6, "test").uniform(0.05, 0.9, 25)
+    anatomy = replace(an_anatomy(), narrowing=narrowing)
+    statistics = load_statistics()
+    plain, mirrored = (
+        expected_floor(grade_probabilities(values[None], statistics))
+        for values in (narrowing, anatomy.mirrored().narrowing)
+    )
+    assert mirrored.total == pytest.approx(plain.total, abs=1e-12)

@@ -132,7 +132,6 @@ def test_hand_measurements_separate_severe_from_normal_as_radiologists_do() -> N
                 areas.setdefault((condition, int(patient.grades[cell])), []).append(area)
     for condition in conditions:
         value = _auc(areas[(condition, 2)], areas[(condition, 0)])
-        print(condition, value, len(areas[(condition, 2)]), len(areas[(condition, 0)]))
         assert 0.80 <= value <= 0.95, (condition, value, len(areas[(condition, 2)]))
 
 

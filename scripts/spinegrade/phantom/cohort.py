@@ -34,7 +34,9 @@ def write_cohort(settings: PhantomSettings, folder: str | Path, processes: int =
     belong are removed. Every study's bytes depend on seed, split and number alone.
     """
     folder = Path(folder)
-    digest = settings.digest() + code_fingerprint("make_phantom", resources=(_STATISTICS,))
+    # The code that a study comes from alone: scoring may change and leave studies standing.
+    code = code_fingerprint("spinegrade/phantom/study", resources=(_STATISTICS,))
+    digest = settings.digest() + code
     wanted = [("train", number) for number in range(settings.studies)]
     wanted += [("test", number) for number in range(settings.test_studies)]
     _remove_strangers(settings, folder, wanted)
