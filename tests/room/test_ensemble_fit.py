@@ -7,7 +7,15 @@ import pandas as pd
 import pytest
 from spinegrade.ensemble.board import Board, count_filled, filled_cells, gather
 from spinegrade.ensemble.combine import apply_combinations, fit_combinations
-from spinegrade.ensemble.fit import Problem, _Objective, calibrate, fit_weights, mix, problem_loss
+from spinegrade.ensemble.fit import (
+    Problem,
+    _Objective,
+    calibrate,
+    clearly_better,
+    fit_weights,
+    mix,
+    problem_loss,
+)
 from spinegrade.ensemble.members import chosen_members
 from spinegrade.ensemble.prior import cross_fitted_prior, fit_prior
 from spinegrade.ensemble.scores import labelled_cells, score_report
@@ -238,3 +246,17 @@ def test_bad_members_are_refused() -> None:
     with pytest.raises(SpinegradeError, match="member 'net'"):
         part = {"weights": {"net": 1.0}, "temperature": 1.0, "severe_factor": 1.0}
         apply_combinations(board_of(labels, fold), dict.fromkeys(CONDITIONS, part))
+
+
+def test_a_gain_counts_only_beyond_its_standard_error() -> None:
+    # Ten studies of one cell each, grade 0: equal weights, so a study's part is -log(p) / 10.
+    grade = np.zeros(10, dtype=np.int64)
+    plain = np.tile([0.5, 0.25, 0.25], (10, 1))
+    problem = Problem(plain[None], grade, np.arange(10), any_severe=False)
+    everywhere = np.tile([0.6, 0.2, 0.2], (10, 1))
+    assert clearly_better(problem, everywhere, plain)
+    # Nine small losses against one large gain: a lead, but one that a single study makes.
+    lucky = np.tile([0.48, 0.26, 0.26], (10, 1))
+    lucky[0] = [0.98, 0.01, 0.01]
+    assert problem_loss(problem, lucky) < problem_loss(problem, plain)
+    assert not clearly_better(problem, lucky, plain)

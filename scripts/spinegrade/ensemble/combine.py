@@ -15,10 +15,10 @@ from spinegrade.ensemble.board import NO_FOLD, Board
 from spinegrade.ensemble.fit import (
     Combination,
     Problem,
+    clearly_better,
     fit_calibration,
     fit_weights,
     mix,
-    problem_loss,
 )
 from spinegrade.errors import SpinegradeError
 from spinegrade.names import CONDITIONS, SPINAL
@@ -71,7 +71,7 @@ def _fit(problem: Problem, fold: np.ndarray, calibration: str, spread: float) ->
 
 
 def _calibration_helps(problem: Problem, fold: np.ndarray, spread: float) -> bool:
-    """Whether calibrating lowers the loss, cross-fitted over the folds of ``problem``."""
+    """Whether calibrating clearly lowers the loss, cross-fitted over the problem's folds."""
     folds = np.unique(fold)
     if len(folds) < 2:
         return False
@@ -82,7 +82,7 @@ def _calibration_helps(problem: Problem, fold: np.ndarray, spread: float) -> boo
         found = _fit(training, fold[~held], "always", spread)
         plain[held] = mix(problem.values[:, held], found.weights)
         calibrated[held] = found.apply(problem.values[:, held])
-    return problem_loss(problem, calibrated) < problem_loss(problem, plain)
+    return clearly_better(problem, calibrated, plain)
 
 
 def member_rows(board: Board, code: int, prior_member: bool) -> np.ndarray:

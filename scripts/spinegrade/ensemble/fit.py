@@ -101,15 +101,20 @@ class _Objective:
         best = severe[self.place].argmax(axis=1)
         return self.place[np.arange(len(best)), best]
 
-    def loss(self, probabilities: np.ndarray) -> float:
-        """Loss of probabilities (n, 3): log loss, plus the any-severe term of the canal."""
+    def study_losses(self, probabilities: np.ndarray) -> np.ndarray:
+        """Each study's part (studies,) of the loss, by rising study code; they sum to it."""
         own = np.maximum(probabilities[self.rows, self.problem.grade], _TINY)
-        value = float(-(self.share * np.log(own)).sum())
+        _, study = np.unique(self.problem.study, return_inverse=True)
+        value = np.bincount(study, -self.share * np.log(own))
         if self.problem.any_severe:
             top = probabilities[self._top(probabilities[:, 2]), 2]
             chance = np.maximum(np.where(self.severe, top, 1.0 - top), _TINY)
-            value -= float((self.study_share * np.log(chance)).sum())
+            value -= self.study_share * np.log(chance)
         return value
+
+    def loss(self, probabilities: np.ndarray) -> float:
+        """Loss of probabilities (n, 3): log loss, plus the any-severe term of the canal."""
+        return float(self.study_losses(probabilities).sum())
 
     def loss_and_gradient(self, weights: np.ndarray) -> tuple[float, np.ndarray]:
         """Loss of the members' mix, and its gradient (members,)."""
@@ -130,6 +135,17 @@ class _Objective:
 def problem_loss(problem: Problem, probabilities: np.ndarray) -> float:
     """Loss of probabilities (n, 3) on a problem: what its fits minimise."""
     return _Objective(problem).loss(probabilities)
+
+
+def clearly_better(problem: Problem, candidate: np.ndarray, plain: np.ndarray) -> bool:
+    """Whether ``candidate`` (n, 3) beats ``plain`` by more than the gain's standard error.
+
+    The gain is the difference of the problem's losses, paired by study; its standard error
+    comes from the spread of the studies' parts. A mere lead on few studies is noise.
+    """
+    objective = _Objective(problem)
+    gain = objective.study_losses(plain) - objective.study_losses(candidate)
+    return bool(gain.sum() > np.sqrt(len(gain)) * gain.std(ddof=1)) if len(gain) > 1 else False
 
 
 def fit_weights(problem: Problem) -> np.ndarray:
