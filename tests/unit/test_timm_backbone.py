@@ -54,3 +54,9 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
     torch.save({"conv.weight": torch.zeros(2, 2)}, small)
     with pytest.raises(SpinegradeError, match=r"1 tensors, but test_resnet has"):
         build("timm_backbone", backbone="test_resnet", pretrained=str(small))
+
+
+@pytest.mark.parametrize("backbone", ["test_resnet", "lcnet_050", "mobilenetv4_conv_small_050"])
+def test_the_number_of_features_is_that_of_the_output(backbone):
+    network = build("timm_backbone", backbone=backbone, channels=2).eval()
+    assert network(torch.zeros(1, 2, 64, 64)).shape == (1, network.num_features)

@@ -32,7 +32,6 @@ class BatchMaker:
         self.cells = cells
         self.settings = settings
         self.device = device
-        self.channels_last = device.type == "cuda"
         sides = cells.table["side"].to_numpy()
         self._right = sides == "right"
         self._sided = sides != "central"
@@ -65,9 +64,7 @@ class BatchMaker:
                 shift_slices=self._tensor(store.shift_slices[rows]),
             )
             seen = look(stored, store.shape, augmentation, draws, mirror_central)
-            if self.channels_last:
-                seen = seen.contiguous(memory_format=torch.channels_last)
-            crops[roi_set] = seen
+            crops[roi_set] = seen.contiguous(memory_format=torch.channels_last)
             conditions = self.cells.condition[cell]
             heads[roi_set] = self._tensor(
                 np.array([self._head_of[c, roi_set] for c in conditions], np.int64)

@@ -72,7 +72,7 @@ def load_network(
             f"{path}: not the weights of classifier {settings.name} as configured ({error}); "
             "train it again"
         ) from error
-    network = network.to(device).eval()
+    network = network.to(device, memory_format=torch.channels_last).eval()
     record = json.loads(metadata["training"])
     return network, record["fold"], set(record["trained_on"])
 

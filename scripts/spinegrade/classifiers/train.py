@@ -88,12 +88,12 @@ class Trainer:
         self.weights = torch.from_numpy(loss_weights(table)).to(device)
         self.maker = BatchMaker(cells, settings, device)
         network = build_network(settings, shapes, log_prior(table)).to(device)
-        if self.maker.channels_last:
-            network = network.to(memory_format=torch.channels_last)
-        self.network = network
+        self.network = network.to(memory_format=torch.channels_last)
         self.average = MovingAverage(network, settings.ema_decay)
         self.optimiser = torch.optim.AdamW(
-            _parameter_groups(network, settings.weight_decay), lr=settings.learning_rate
+            _parameter_groups(network, settings.weight_decay),
+            lr=settings.learning_rate,
+            foreach=True,
         )
         self.dtype = precision_of(settings, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)

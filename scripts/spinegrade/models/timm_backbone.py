@@ -44,10 +44,13 @@ def build(
     if image_px is not None and backbone.startswith(("vit", "swin", "coat", "maxvit", "deit")):
         options["img_size"] = image_px
     if pretrained == "timm":
-        return _from_hub(timm, backbone, options)
-    network = timm.create_model(backbone, **options)
-    if pretrained is not None:
+        network = _from_hub(timm, backbone, options)
+    else:
+        network = timm.create_model(backbone, **options)
+    if pretrained not in (None, "timm"):
         load_weights(network, backbone, weight_file(pretrained), channels)
+    # Some networks widen their features once more before the classifier.
+    network.num_features = getattr(network, "head_hidden_size", None) or network.num_features
     return network
 
 
