@@ -33,6 +33,57 @@ def _convolution(channels_in: int, channels_out: int) -> nn.Sequential:
     )
 
 
+class SliceHead(nn.Module):
+    """Logits over the slices for each point, from the network's features and from the image.
+
+    The features, pooled under a point's heatmap, know where left and right are; the image
+    around the point's greatest heatmap pixel, looked at slice by slice, shows which slice cuts
+    the place itself.
+    """
+
+    reach = 3
+
+    def __init__(self, features: int, points: int, slices: int, width: int) -> None:
+        super().__init__()
+        side = 2 * self.reach + 1
+        self.features = nn.Conv2d(features, width, 1)
+        # A linear map of its own for each point: foramina of one side share features, not slices.
+        self.weight = nn.Parameter(torch.zeros(points, width, slices))
+        self.bias = nn.Parameter(torch.zeros(points, slices))
+        self.strip = nn.Sequential(
+            nn.Conv1d(side**2, 32, 3, padding=1),
+            nn.BatchNorm1d(32),
+            nn.ReLU(inplace=True),
+            nn.Conv1d(32, 32, 5, padding=2),
+            nn.ReLU(inplace=True),
+        )
+        self.readout = nn.Parameter(torch.zeros(points, 32))
+        offsets = torch.arange(-self.reach, self.reach + 1, dtype=torch.float32)
+        grid = torch.stack(torch.meshgrid(offsets, offsets, indexing="xy"), dim=-1)
+        self.register_buffer("offsets", grid.view(-1, 2), persistent=False)
+
+    def forward(self, images: Tensor, features: Tensor, heatmaps: Tensor) -> Tensor:
+        """(B, slices, H, W), (B, features, h, w), (B, points, h, w) to (B, points, slices)."""
+        # Where to look is the heatmap's own task: the slice head does not pull at it.
+        flat = heatmaps.detach().flatten(2)
+        local = functional.relu(self.features(features)).flatten(2)
+        pooled = flat.softmax(dim=2) @ local.transpose(1, 2)
+        logits = torch.einsum("bpf,pfs->bps", pooled, self.weight) + self.bias
+
+        rows, cols = heatmaps.shape[-2:]
+        best = flat.argmax(dim=2)
+        place = torch.stack([best % cols, best // cols], dim=-1).to(images.dtype)
+        where = place[:, :, None] + self.offsets
+        where = (where + 0.5) * (2.0 / where.new_tensor([cols, rows])) - 1.0
+        coarse = functional.avg_pool2d(images, images.shape[-1] // cols)
+        strips = functional.grid_sample(coarse, where, mode="nearest", align_corners=False)
+        # (B, slices, points, patch) to one sequence of slices for each point.
+        count, slices, points, patch = strips.shape
+        strips = strips.permute(0, 2, 3, 1).reshape(count * points, patch, slices)
+        seen = self.strip(strips).view(count, points, -1, slices)
+        return logits + torch.einsum("bpfs,pf->bps", seen, self.readout)
+
+
 class HeatmapUnet(nn.Module):
     """See the module's docstring; ``stride`` is the input's pixels per heatmap pixel."""
 
@@ -55,10 +106,7 @@ class HeatmapUnet(nn.Module):
             self.decoder.append(_convolution(before + channels, channels))
             before = channels
         self.heatmap = nn.Conv2d(before, points, 1)
-        self.slice_features = nn.Conv2d(before, 2 * width, 1) if slices else None
-        # A linear map of its own for each point: foramina of one side share features, not slices.
-        self.slice_weight = nn.Parameter(torch.zeros(points, 2 * width, slices))
-        self.slice_bias = nn.Parameter(torch.zeros(points, slices))
+        self.slice_head = SliceHead(before, points, slices, 2 * width) if slices else None
 
     def forward(self, images: Tensor) -> Heatmaps:
         """(B, in_channels, height, width) to ``Heatmaps``; sizes are multiples of 2 ** depth."""
@@ -71,14 +119,9 @@ class HeatmapUnet(nn.Module):
             larger = functional.interpolate(features, scale_factor=2, mode="nearest")
             features = block(torch.cat([larger, skip], dim=1))
         heatmaps = self.heatmap(features)
-        if self.slice_features is None:
+        if self.slice_head is None:
             return Heatmaps(heatmaps, None)
-        # Where to look is the heatmap's own task: the slice head does not pull at it.
-        weight = heatmaps.detach().flatten(2).softmax(dim=2)
-        local = functional.relu(self.slice_features(features)).flatten(2)
-        pooled = weight @ local.transpose(1, 2)
-        logits = torch.einsum("bpf,pfs->bps", pooled, self.slice_weight) + self.slice_bias
-        return Heatmaps(heatmaps, logits)
+        return Heatmaps(heatmaps, self.slice_head(images, features, heatmaps))
 
 
 def build(
