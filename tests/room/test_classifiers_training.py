@@ -214,6 +214,17 @@ def test_weights_say_what_they_are(tmp_path, cells):
         load_network(path, settings(backbone="test_vit2"), SHAPES, CPU)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
+def test_training_on_a_device(tmp_path, cells, precision):
+    trainer = Trainer(settings(precision_cuda=precision), SHAPES, cells, 0, 5, torch.device("cuda"))
+    first = trainer.train_epoch()["train_loss"]
+    trainer.restore(trainer.state())
+    assert np.isfinite([first, trainer.train_epoch()["train_loss"]]).all()
+    assert trainer.scaler.is_enabled() == (precision == "float16")
+
+
 def test_an_empty_fold_is_refused(tmp_path, cells):
     with pytest.raises(SpinegradeError, match=r"fold 7 has no graded cell with a crop held out"):
         train(tmp_path, cells, 7)

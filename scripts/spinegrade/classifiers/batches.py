@@ -79,7 +79,4 @@ class BatchMaker:
         )
 
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-        if self.device.type == "cuda":
-            return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
