@@ -18,6 +18,7 @@ from spinegrade.convert.refusals import Refused
 from spinegrade.geometry.stacks import check_orientation, unit_orientation
 
 IMAGE_TYPE = 0x00080008
+MOSAIC = b"MOSAIC"
 INSTANCE_NUMBER = 0x00200013
 POSITION = 0x00200032
 ORIENTATION = 0x00200037
@@ -121,7 +122,7 @@ def read_frames(path: Path, max_frame_mb: float) -> list[Frame]:
             raise Refused("TRUNCATED", "the file ends inside its header")
         raise Refused("NOT_AN_IMAGE", "neither rows nor pixel data: no DICOM image")
     pixels = _pixel_format(elements, syntax, max_frame_mb)
-    if b"MOSAIC" in (elements.raw(IMAGE_TYPE) or b""):
+    if MOSAIC in (elements.raw(IMAGE_TYPE) or b""):
         raise Refused("MOSAIC", "the image type says MOSAIC: slices side by side in one image")
     instance = elements.number(INSTANCE_NUMBER, -1.0, "InstanceNumber")
     if instance < 0:

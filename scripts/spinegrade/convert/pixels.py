@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 
 import imagecodecs
@@ -191,16 +192,34 @@ class FramesRefused(Exception):
         self.refused = refused
 
 
-def decode_volume(frames: list[Frame]) -> NDArray[np.generic]:
+class Scratch:
+    """Memory that volumes are decoded into one after another.
+
+    The first touch of fresh memory costs more than decoding into memory in use.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = np.empty(0, np.uint8)
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype) -> NDArray[np.generic]:
+        """An uninitialised array that holds until the next one is asked for."""
+        needed = math.prod(shape) * dtype.itemsize
+        if len(self._bytes) < needed:
+            self._bytes = np.empty(needed, np.uint8)
+        return self._bytes[:needed].view(dtype).reshape(shape)
+
+
+def decode_volume(frames: list[Frame], scratch: Scratch | None = None) -> NDArray[np.generic]:
     """The rescaled voxels (len(frames), rows, cols) of slices that share a size.
 
     int16 or uint16 where every value is whole and fits (what MR and CT hold), int32 where
-    wider, else float32. Raises FramesRefused with every slice that cannot be decoded.
+    wider, else float32. With ``scratch`` the result may lie in it, until its next use. Raises
+    FramesRefused with every slice that cannot be decoded.
     """
     kinds = [stored_dtype(frame.pixels) for frame in frames]
     stored = kinds[0] if len(set(kinds)) == 1 else np.result_type(*kinds)
     shape = (len(frames), frames[0].pixels.rows, frames[0].pixels.cols)
-    volume = np.empty(shape, stored)
+    volume = (scratch or Scratch()).array(shape, np.dtype(stored))
     refused = []
     for place, (frame, kind) in enumerate(zip(frames, kinds, strict=True)):
         single = volume[place] if kind == stored else np.empty(shape[1:], kind)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from spinegrade.convert.header import Frame, read_frames
 from spinegrade.convert.nifti import write_volume
-from spinegrade.convert.pixels import FramesRefused, check_format, decode_volume
+from spinegrade.convert.pixels import FramesRefused, Scratch, check_format, decode_volume
 from spinegrade.convert.plan import PlannedStack, plan_series
 from spinegrade.convert.refusals import Refused, plain_name, refusal_row
 from spinegrade.convert.settings import ConvertSettings
@@ -52,13 +52,18 @@ class Converted:
 
 
 def convert_series(
-    source: SeriesSource, convert_folder: Path, settings: ConvertSettings
+    source: SeriesSource,
+    convert_folder: Path,
+    settings: ConvertSettings,
+    scratch: Scratch | None = None,
 ) -> Converted:
     """Write every stack of a series under ``convert_folder``/volumes/<study>/; return its rows.
 
     Never raises for what a file holds: bad files, slices and stacks become rejected rows.
     A slice whose pixels cannot be decoded is left out and the series planned again.
+    ``scratch``: memory to share between series.
     """
+    scratch = scratch or Scratch()
     result = Converted()
 
     def reject(file: str | None, code: str, found: str, action: str | None = None) -> None:
@@ -71,7 +76,7 @@ def convert_series(
         written = Converted()
         try:
             for number, stack in enumerate(planned):
-                _write_stack(source, number, stack, convert_folder, written)
+                _write_stack(source, number, stack, convert_folder, written, scratch)
         except FramesRefused as error:
             bad = {id(planned[number].frames[place]): why for place, why in error.refused}
             for frame in frames:
@@ -114,9 +119,14 @@ def _read_series(source: SeriesSource, settings: ConvertSettings, reject: Any) -
 
 
 def _write_stack(
-    source: SeriesSource, number: int, stack: PlannedStack, folder: Path, written: Converted
+    source: SeriesSource,
+    number: int,
+    stack: PlannedStack,
+    folder: Path,
+    written: Converted,
+    scratch: Scratch,
 ) -> None:
-    volume = decode_volume(stack.frames)
+    volume = decode_volume(stack.frames, scratch)
     low, high = intensity_window(volume)
     study_folder = inside(folder / "volumes", source.study)
     path = inside(study_folder, f"{source.series}_{number}.nii")

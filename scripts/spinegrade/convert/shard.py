@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from spinegrade.convert.pixels import Scratch
 from spinegrade.convert.refusals import refusal_row
 from spinegrade.convert.series import Converted, SeriesSource, convert_series
 from spinegrade.convert.settings import ConvertSettings
@@ -46,8 +47,9 @@ def convert_shard(
     series = series[(series["shard"] == shard) & series["problem"].isna()]
     result = Converted()
     studies = sorted(series.groupby("study", sort=True), key=lambda item: item[0])
+    scratch = Scratch()
     for study, rows in progress(studies, f"convert_dicom shard {shard}"):
-        result.add(_study(str(study), rows, root, folder, settings, code))
+        result.add(_study(str(study), rows, root, folder, settings, code, scratch))
     for kind in TABLES:
         table = pd.DataFrame(getattr(result, kind), columns=list(SCHEMAS[kind]))
         write_table(folder / str(shard) / f"{kind}.parquet", table, kind)
@@ -66,6 +68,7 @@ def _study(
     folder: Path,
     settings: ConvertSettings,
     code: str,
+    scratch: Scratch,
 ) -> Converted:
     try:
         cache = inside(folder / "cache", f"{study}.json")
@@ -91,7 +94,7 @@ def _study(
     if kept is not None:
         return kept
     for source in sources:
-        result.add(convert_series(source, folder, settings))
+        result.add(convert_series(source, folder, settings, scratch))
     _remove_stale(volumes, {folder / row["volume"] for row in result.stacks})
     write_json(cache, {"key": key, "sizes": _sizes(folder, result), **asdict(result)})
     return result
