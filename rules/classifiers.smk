@@ -1,46 +1,4 @@
-from spinegrade.classifiers.settings import CropShape, check_classifiers, settings_from_config
-from spinegrade.errors import SpinegradeError
-from spinegrade.models.registry import module_of
-from spinegrade.rois.settings import roi_set_from_config
-
-CLASSIFIERS = {n: settings_from_config(n, block) for n, block in config["classifiers"].items()}
-CROP_SHAPES = {n: roi_set_from_config(n, block).shape_as_seen() for n, block in ROI_SETS.items()}
-check_classifiers(
-    config["classifiers"],
-    {name: CropShape(**shape) for name, shape in CROP_SHAPES.items()},
-    {name: block["conditions"] for name, block in ROI_SETS.items()},
-)
-
-
-def crops_of(classifier, file):
-    """That file of every roi set and shard which a classifier reads, set by set."""
-    return expand(
-        out("rois", "{roi_set}", "{shard}", file),
-        roi_set=CLASSIFIERS[classifier].roi_sets,
-        shard=SHARDS,
-    )
-
-
-def classifier_code(stage, classifier):
-    """Fingerprint of a stage with the models that a classifier names."""
-    architecture = module_of(CLASSIFIERS[classifier].architecture)
-    return code_fingerprint(stage, module_of("cell_grader"), architecture)
-
-
-def crop_shapes_of(classifier):
-    """Shapes of the roi sets that a classifier reads."""
-    return {name: CROP_SHAPES[name] for name in CLASSIFIERS[classifier].roi_sets}
-
-
-def weights_of(classifier):
-    """The weights of a classifier's folds: this run's, or all that a finished run has."""
-    path = trained("classifiers", classifier, "fold_{fold}", "weights.safetensors")
-    folds = sorted(glob_wildcards(path).fold, key=int) if APPLY else FOLDS
-    if not folds:
-        raise SpinegradeError(
-            f"models.from: no weights {path}; that run has not trained classifier {classifier!r}"
-        )
-    return expand(path, fold=folds)
+include: "inputs/classifiers.smk"
 
 
 rule train_classifier:

@@ -1,30 +1,4 @@
-from spinegrade.keypoints.settings import check_detectors
-from spinegrade.models.registry import module_of
-
-DETECTORS = config["keypoints"]["detectors"]
-check_detectors(DETECTORS)
-
-
-def detector_weights(detector):
-    """The weights of a detector's folds: this run's, or all that a finished run has."""
-    path = trained("keypoints", detector, "fold_{fold}", "weights.safetensors")
-    folds = sorted(glob_wildcards(path).fold, key=int) if APPLY else FOLDS
-    if not folds:
-        raise SpinegradeError(
-            f"models.from: no weights {path}; that run has not trained detector {detector!r}"
-        )
-    return expand(path, fold=folds)
-
-
-def detector_code(stage, detector):
-    """Fingerprint of a stage with the architecture that a detector names."""
-    return code_fingerprint(stage, module_of(DETECTORS[detector]["architecture"]["name"]))
-
-
-def level_keypoints(wildcards):
-    """Keypoints of the shard that tell an axial detector where the levels lie."""
-    sources = DETECTORS[wildcards.detector]["levels_from"]
-    return [out("keypoints", source, f"{wildcards.shard}.parquet") for source in sources]
+include: "inputs/keypoints.smk"
 
 
 rule train_keypoints:
