@@ -117,7 +117,7 @@ def _decode_rle(data: bytes | memoryview, flat: NDArray[np.generic]) -> None:
     kind = np.dtype(f"<u{flat.itemsize}")
     try:
         written = imagecodecs.dicomrle_decode(data, kind, out=flat.view(np.uint8))
-    except (imagecodecs.ImcdError, ValueError) as error:
+    except (RuntimeError, ValueError) as error:  # the codec's own error is a RuntimeError
         raise Refused("DECODE_FAILED", f"RLE: {error}"[:120]) from error
     if len(written) != expected:
         raise Refused("TRUNCATED", f"{len(written)} bytes of pixels, expected {expected}")
