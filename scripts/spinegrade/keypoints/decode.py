@@ -1,121 +1,160 @@
-"""From heatmaps to points: the joint choice of levels, then a local mean about the mode.
+"""From heatmaps to points: the joint choice of levels, then a local mean about each mode.
 
 A network that is unsure which vertebra is which gives two peaks a level. Choosing each level's
-greatest peak alone can then skip or repeat a level, so the peaks of all levels are chosen
-together: the chain from L1/L2 to L5/S1 that is most probable under the heatmaps and under the
-spacing of neighbouring levels in the training folds (the Viterbi algorithm).
+greatest peak alone can then skip or repeat a level, so the peaks of a side are chosen together:
+of all ways to take one peak a level from head to feet, the one most probable under the heatmaps
+and under the steps between levels in the training folds. Slices are chosen likewise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import NamedTuple
+from itertools import combinations
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 FloatArray = NDArray[np.float64]
-# Peaks weighed per chain, and what a place without any support still counts.
+# Peaks taken from each heatmap and weighed together for each chain, and what a place without
+# any support still counts.
 _PEAKS_PER_POINT = 5
+_PEAKS_PER_CHAIN = 16
 _FLOOR = 1e-4
-# Spread of spacings is estimated from few studies: floor of its standard deviation, and how
-# much wider than estimated it is taken.
-_SPACING_FLOOR_MM = 4.0
-_SPACING_WIDENING = 1.5
+# Steps are learnt from few studies and compared at the heatmap's resolution: this much of their
+# covariance is taken as independent, and this standard deviation is added.
+_SHRINKAGE = 0.2
+_STEP_FLOOR_MM = 3.0
 
 
-class Spacing(NamedTuple):
-    """Steps between neighbouring levels in the plane of a grid, in mm.
+class Steps(NamedTuple):
+    """Steps from level to level, in mm of a grid's (x, y, slice), for each chain of points.
 
-    ``mean`` (links, 2) and ``deviation`` (links, 2), (x, y) of the grid, links in the order of
-    the chains' neighbours.
+    ``mean`` (chains, links, 3); ``covariance`` (chains, 2 links, 2 links) of the steps in the
+    plane, link by link; ``slice_deviation`` (chains, links) of the steps along the slices.
     """
 
     mean: FloatArray
-    deviation: FloatArray
+    covariance: FloatArray
+    slice_deviation: FloatArray
 
-    def to_lists(self) -> dict[str, list[list[float]]]:
+    def to_lists(self) -> dict[str, Any]:
         """As plain lists, for a weights file's header."""
-        return {"mean": self.mean.tolist(), "deviation": self.deviation.tolist()}
+        return {name: value.tolist() for name, value in self._asdict().items()}
 
     @classmethod
-    def from_lists(cls, value: dict[str, list[list[float]]]) -> Spacing:
+    def from_lists(cls, value: dict[str, Any]) -> Steps:
         """Inverse of ``to_lists``."""
-        return cls(np.array(value["mean"]), np.array(value["deviation"]))
+        return cls(*(np.array(value[name]) for name in cls._fields))
 
 
-def fit_spacing(
-    points: FloatArray, known: NDArray[np.bool_], chains: Sequence[Sequence[int]], pixel_mm: float
-) -> Spacing:
-    """Mean and spread of the steps between neighbouring points of each chain.
+def fit_steps(
+    points: FloatArray,
+    known: NDArray[np.bool_],
+    chains: Sequence[Sequence[int]],
+    unit_mm: Sequence[float],
+) -> Steps | None:
+    """Mean and spread of the steps in each chain, over the studies that show all its points.
 
-    ``points`` (n, P, 3) in grid pixels of ``pixel_mm``, ``known`` (n, P). A link that no study
-    shows gets the mean over the other links, or 30 mm down where there are none.
+    ``points`` (n, P, 3) in grid units of ``unit_mm`` (x, y, slice), ``known`` (n, P). None where
+    fewer than three studies show a whole chain: too few to tell a likely step from others.
     """
-    means, deviations = [], []
+    means, covariances, deviations = [], [], []
     for chain in chains:
-        for above, below in pairwise(chain):
-            both = known[:, above] & known[:, below]
-            steps = (points[both, below, :2] - points[both, above, :2]) * pixel_mm
-            enough = len(steps) > 1
-            means.append(steps.mean(axis=0) if enough else np.full(2, np.nan))
-            deviations.append(steps.std(axis=0, ddof=1) if enough else np.full(2, np.nan))
-    mean, deviation = np.array(means), np.array(deviations)
-    lost = np.isnan(mean[:, 0])
-    mean[lost] = mean[~lost].mean(axis=0) if not lost.all() else [0.0, 30.0]
-    deviation[lost] = deviation[~lost].mean(axis=0) if not lost.all() else [6.0, 6.0]
-    return Spacing(mean, np.maximum(deviation * _SPACING_WIDENING, _SPACING_FLOOR_MM))
+        whole = known[:, list(chain)].all(axis=1)
+        if whole.sum() < 3:
+            return None
+        steps = np.diff(points[whole][:, list(chain)].astype(float) * unit_mm, axis=1)
+        flat = steps[:, :, :2].reshape(len(steps), -1)
+        covariance = np.cov(flat, rowvar=False)
+        own = np.diag(np.diag(covariance))
+        floor = np.eye(len(own)) * _STEP_FLOOR_MM**2
+        means.append(steps.mean(axis=0))
+        covariances.append((1 - _SHRINKAGE) * covariance + _SHRINKAGE * own + floor)
+        deviations.append(np.hypot(steps[:, :, 2].std(axis=0, ddof=1), _STEP_FLOOR_MM))
+    return Steps(np.array(means), np.array(covariances), np.array(deviations))
 
 
-def _peaks(heatmaps: FloatArray, count: int) -> NDArray[np.int64]:
-    """(row, column) of the ``count`` greatest local maxima of each heatmap (P, rows, cols)."""
+def mean_steps(steps: Sequence[Steps | None]) -> Steps | None:
+    """The mean over several models' steps; None where one has none."""
+    if not steps or any(one is None for one in steps):
+        return None
+    return Steps(*(np.mean(parts, axis=0) for parts in zip(*steps, strict=True)))
+
+
+def _peaks(
+    heatmaps: FloatArray, support: FloatArray, in_order: bool
+) -> tuple[NDArray[np.int64], FloatArray]:
+    """(k, 2) (row, column) of the chain's best local maxima and their support (points, k)."""
     found = set()
     top = ndimage.maximum_filter(heatmaps, size=(1, 3, 3))
     for heatmap, greatest in zip(heatmaps, top, strict=True):
         places = np.flatnonzero(heatmap >= greatest)
-        best = places[np.argsort(-heatmap.ravel()[places], kind="stable")[:count]]
+        best = places[np.argsort(-heatmap.ravel()[places], kind="stable")[:_PEAKS_PER_POINT]]
         found.update(best.tolist())
-    return np.stack(np.unravel_index(sorted(found), heatmaps.shape[1:]), axis=1)
+    places = np.array(sorted(found))
+    flat = support.reshape(len(support), -1)
+    if in_order and len(places) > _PEAKS_PER_CHAIN:
+        weakest_last = np.argsort(-flat[:, places].max(axis=0), kind="stable")
+        places = np.sort(places[weakest_last[:_PEAKS_PER_CHAIN]])
+    return np.stack(np.unravel_index(places, heatmaps.shape[1:]), axis=1), flat[:, places]
 
 
 def choose_peaks(
     heatmaps: FloatArray,
     chains: Sequence[Sequence[int]],
-    spacing: Spacing | None,
+    steps: Steps | None,
     pixel_mm: float,
     radius: int = 2,
 ) -> NDArray[np.int64]:
     """(P, 2) heatmap pixel (row, column) chosen for each point.
 
     ``heatmaps`` (P, rows, cols) probabilities, ``pixel_mm`` their pixel. Support of a peak is the
-    probability within ``radius`` pixels of it. Without ``spacing`` each point takes its own
-    best peak.
+    probability within ``radius`` pixels of it. Without ``steps``, or with fewer peaks than
+    points, each point takes its own best peak.
     """
-    points = len(heatmaps)
-    chosen = np.zeros((points, 2), np.int64)
+    chosen = np.zeros((len(heatmaps), 2), np.int64)
     window = 2 * radius + 1
     support = ndimage.uniform_filter(heatmaps, size=(1, window, window), mode="constant")
     support = np.log(support * window**2 + _FLOOR)
-    link = 0
-    for chain in chains:
-        peaks = _peaks(heatmaps[list(chain)], _PEAKS_PER_POINT)
-        unary = support[list(chain)][:, peaks[:, 0], peaks[:, 1]]
-        if spacing is None:
-            chosen[list(chain)] = peaks[unary.argmax(axis=1)]
+    for number, chain in enumerate(chains):
+        members = list(chain)
+        in_order = steps is not None and len(members) > 1
+        peaks, unary = _peaks(heatmaps[members], support[members], in_order)
+        if steps is None or not in_order or len(peaks) < len(members):
+            chosen[members] = peaks[unary.argmax(axis=1)]
             continue
-        steps = (peaks[None, :, ::-1] - peaks[:, None, ::-1]) * pixel_mm
-        score, came_from = unary[0], []
-        for place in range(1, len(chain)):
-            apart = (steps - spacing.mean[link]) / spacing.deviation[link]
-            link += 1
-            both = score[:, None] - 0.5 * (apart**2).sum(axis=2)
+        # Peaks are sorted by row, so every combination runs from head to feet.
+        ways = np.array(list(combinations(range(len(peaks)), len(members))))
+        moved = np.diff(peaks[ways][:, :, ::-1], axis=1) * pixel_mm - steps.mean[number, :, :2]
+        flat = moved.reshape(len(ways), -1)
+        apart = (flat * np.linalg.solve(steps.covariance[number], flat.T).T).sum(axis=1)
+        score = unary[np.arange(len(members)), ways].sum(axis=1) - 0.5 * apart
+        chosen[members] = peaks[ways[int(score.argmax())]]
+    return chosen
+
+
+def choose_slices(
+    slices: FloatArray, chains: Sequence[Sequence[int]], steps: Steps | None, slice_mm: float
+) -> NDArray[np.int64]:
+    """(P,) slice chosen for each point from probabilities (P, S), chain by chain (Viterbi)."""
+    chosen = slices.argmax(axis=1)
+    if steps is None:
+        return chosen
+    unary = np.log(slices + _FLOOR)
+    positions = np.arange(slices.shape[1]) * slice_mm
+    moved = positions[None, :] - positions[:, None]
+    for number, chain in enumerate(chains):
+        score, came_from = unary[chain[0]], []
+        for link, point in enumerate(chain[1:]):
+            apart = (moved - steps.mean[number, link, 2]) / steps.slice_deviation[number, link]
+            both = score[:, None] - 0.5 * apart**2
             came_from.append(both.argmax(axis=0))
-            score = both.max(axis=0) + unary[place]
+            score = both.max(axis=0) + unary[point]
         best = int(score.argmax())
         for place in range(len(chain) - 1, -1, -1):
-            chosen[chain[place]] = peaks[best]
+            chosen[chain[place]] = best
             if place:
                 best = int(came_from[place - 1][best])
     return chosen
@@ -149,22 +188,24 @@ def decode(
     slices: FloatArray | None,
     *,
     chains: Sequence[Sequence[int]],
-    spacing: Spacing | None,
+    steps: Steps | None,
     stride: int,
     pixel_mm: float,
+    slice_mm: float,
 ) -> tuple[FloatArray, FloatArray]:
     """Points (P, 3) of the input grid, (x, y, slice), and their confidences (P,) in 0 .. 1.
 
     ``in_plane`` (P, rows, cols) and ``slices`` (P, S) are probabilities; a heatmap pixel
-    covers ``stride`` pixels of ``pixel_mm``. A confidence is the probability near the point in the
-    plane times that within one slice of it. Without ``slices`` the slice is 0.
+    covers ``stride`` pixels of ``pixel_mm``, slices are ``slice_mm`` apart. A confidence is the
+    probability near the point in the plane times that near it along the slices. Without
+    ``slices`` the slice is 0.
     """
-    chosen = choose_peaks(in_plane, chains, spacing, pixel_mm * stride)
+    chosen = choose_peaks(in_plane, chains, steps, pixel_mm * stride)
     places, confidence = local_mean(in_plane, chosen)
     points = np.zeros((len(in_plane), 3))
     points[:, :2] = (places + 0.5) * stride - 0.5
     if slices is not None:
-        mode = slices.argmax(axis=1)
+        mode = choose_slices(slices, chains, steps, slice_mm)
         spread = np.stack([np.zeros_like(mode), mode], axis=1)
         along, mass = local_mean(slices[:, None, :], spread, radius=2)
         points[:, 2] = along[:, 0]

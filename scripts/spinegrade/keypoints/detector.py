@@ -1,4 +1,4 @@
-"""A detector: its network with the settings and spacing that it needs to find points."""
+"""A detector: its network with the settings and steps that it needs to find points."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spinegrade.errors import SpinegradeError
-from spinegrade.keypoints.decode import Spacing
+from spinegrade.keypoints.decode import Steps
 from spinegrade.keypoints.targets import TARGETS, Target
 from spinegrade.models.registry import build
 from spinegrade.runtime.files import atomic_path
@@ -29,7 +29,7 @@ class Detector(NamedTuple):
 
     network: nn.Module
     settings: Mapping[str, Any]
-    spacing: Spacing | None
+    steps: Steps | None
     device: torch.device
 
     @property
@@ -94,13 +94,13 @@ def save_detector(
     path: str | Path,
     weights: Mapping[str, Tensor],
     settings: Mapping[str, Any],
-    spacing: Spacing | None,
+    steps: Steps | None,
     provenance: Mapping[str, Any],
 ) -> None:
-    """Write weights with settings, spacing and provenance in the file's header."""
+    """Write weights with settings, steps and provenance in the file's header."""
     header = {
         "settings": settings,
-        "spacing": spacing.to_lists() if spacing else None,
+        "steps": steps.to_lists() if steps else None,
         "provenance": provenance,
     }
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
@@ -120,5 +120,5 @@ def load_detector(path: str | Path, device: torch.device) -> Detector:
         raise SpinegradeError(
             f"{path}: no detector of this version ({error}); remove it and run train_keypoints"
         ) from error
-    spacing = Spacing.from_lists(header["spacing"]) if header["spacing"] else None
-    return Detector(network.to(device).eval(), header["settings"], spacing, device)
+    steps = Steps.from_lists(header["steps"]) if header["steps"] else None
+    return Detector(network.to(device).eval(), header["settings"], steps, device)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import Affine, to_mm
 from spinegrade.geometry.planes import nearest_slice
-from spinegrade.keypoints.decode import Spacing, decode
+from spinegrade.keypoints.decode import decode, mean_steps
 from spinegrade.keypoints.detector import Detector
 from spinegrade.keypoints.grids import Grid
 from spinegrade.keypoints.samples import grid_of, stacks_by_study
@@ -82,23 +82,13 @@ def look(
             heatmaps,
             None if slices is None else slices[place],
             chains=first.target.chains,
-            spacing=mean_spacing(models),
+            steps=mean_steps([model.steps for model in models]),
             stride=first.network.stride,
             pixel_mm=first.settings["grid"]["pixel_mm"],
+            slice_mm=first.settings["grid"]["slice_mm"],
         )
         for place, heatmaps in enumerate(in_plane)
     ]
-
-
-def mean_spacing(models: Sequence[Detector]) -> Spacing | None:
-    """The mean of the models' spacings, None where they have none."""
-    spacings = [model.spacing for model in models if model.spacing is not None]
-    if not spacings:
-        return None
-    return Spacing(
-        np.mean([spacing.mean for spacing in spacings], axis=0),
-        np.mean([spacing.deviation for spacing in spacings], axis=0),
-    )
 
 
 def point_rows(

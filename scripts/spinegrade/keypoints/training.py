@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from spinegrade.errors import SpinegradeError
 from spinegrade.keypoints.augment import Strength, augment
 from spinegrade.keypoints.checkpoint import Checkpoint
-from spinegrade.keypoints.decode import fit_spacing
+from spinegrade.keypoints.decode import fit_steps
 from spinegrade.keypoints.detector import build_network, normalised, save_detector
 from spinegrade.keypoints.losses import point_losses
 from spinegrade.keypoints.samples import Samples, training_samples
@@ -79,17 +79,18 @@ def train_keypoints(
     checkpoint = Checkpoint(checkpoint_path, content.hexdigest())
     weights, history = fit(samples, detector, (name, fold), seed, chosen, checkpoint)
     target = TARGETS[detector["target"]]
-    spacing = None
+    steps = None
     if target.plane == "sagittal":
-        pixel_mm = detector["grid"]["pixel_mm"]
-        spacing = fit_spacing(samples.points, samples.known, target.chains, pixel_mm)
+        grid = detector["grid"]
+        unit_mm = (grid["pixel_mm"], grid["pixel_mm"], grid["slice_mm"])
+        steps = fit_steps(samples.points, samples.known, target.chains, unit_mm)
     provenance = {
         "detector": name,
         "fold": fold,
         "code": code,
         "studies": len(set(samples.studies)),
     }
-    save_detector(weights_path, weights, detector, spacing, provenance)
+    save_detector(weights_path, weights, detector, steps, provenance)
     write_text(history_path, pd.DataFrame(history, columns=list(_HISTORY)).to_csv(index=False))
     checkpoint.remove()
 
@@ -190,7 +191,8 @@ def _step(
         generator=draws,
     )
     device = batch.images.device
-    with torch.autocast(device.type, torch.bfloat16, enabled=_has_fast_bfloat16(device)):
+    half = training[f"precision_{device.type}"] == "bfloat16" and _has_bfloat16(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=half):
         found = network(normalised(batch.images))
     in_plane, slices = point_losses(
         found.in_plane.float(),
@@ -207,8 +209,12 @@ def _step(
     return [float(in_plane.detach()), float(slices.detach())]
 
 
-def _has_fast_bfloat16(device: torch.device) -> bool:
-    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16 itself; emulated it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # torch has no public question for this one.
+    return torch.cpu._is_avx512_bf16_supported()
 
 
 def _average(average: dict[str, Tensor], network: nn.Module, decay: float, step: int) -> None:

@@ -90,7 +90,7 @@ class HeatmapUnet(nn.Module):
     stride = 2
 
     def __init__(
-        self, *, in_channels: int, points: int, slices: int, width: int, depth: int
+        self, *, in_channels: int, points: int, slices: int, width: int, depth: int, context: int
     ) -> None:
         super().__init__()
         widths = [width * (step + 1) for step in range(depth)]
@@ -101,6 +101,7 @@ class HeatmapUnet(nn.Module):
             block = nn.Sequential(_convolution(before, channels), _convolution(channels, channels))
             self.encoder.append(block)
             before = channels
+        self.context = nn.ModuleList(_convolution(before, before) for _ in range(context))
         self.decoder = nn.ModuleList()
         for channels in reversed(widths[:-1]):
             self.decoder.append(_convolution(before + channels, channels))
@@ -115,6 +116,8 @@ class HeatmapUnet(nn.Module):
         for step, block in enumerate(self.encoder):
             features = block(functional.max_pool2d(features, 2) if step else features)
             kept.append(features)
+        for block in self.context:
+            features = features + block(features)
         for block, skip in zip(self.decoder, reversed(kept[:-1]), strict=True):
             larger = functional.interpolate(features, scale_factor=2, mode="nearest")
             features = block(torch.cat([larger, skip], dim=1))
@@ -125,12 +128,14 @@ class HeatmapUnet(nn.Module):
 
 
 def build(
-    *, in_channels: int, points: int, slices: int = 0, width: int = 24, depth: int = 4
+    *, in_channels: int, points: int, slices: int = 0, width: int = 24, depth: int = 4, context: int = 0
 ) -> HeatmapUnet:
     """A HeatmapUnet with ``depth`` scales of ``width``, 2 ``width``, ... channels.
+
+    ``context`` more residual convolutions at the coarsest scale widen what it sees at little cost.
 
     ``slices`` is the number of slices that a point may lie in, 0 for points of one slice.
     """
     return HeatmapUnet(
-        in_channels=in_channels, points=points, slices=slices, width=width, depth=depth
+        in_channels=in_channels, points=points, slices=slices, width=width, depth=depth, context=context
     )
