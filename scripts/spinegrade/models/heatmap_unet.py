@@ -128,7 +128,13 @@ class HeatmapUnet(nn.Module):
 
 
 def build(
-    *, in_channels: int, points: int, slices: int = 0, width: int = 24, depth: int = 4, context: int = 0
+    *,
+    in_channels: int,
+    points: int,
+    slices: int = 0,
+    width: int = 24,
+    depth: int = 4,
+    context: int = 0,
 ) -> HeatmapUnet:
     """A HeatmapUnet with ``depth`` scales of ``width``, 2 ``width``, ... channels.
 
@@ -137,5 +143,10 @@ def build(
     ``slices`` is the number of slices that a point may lie in, 0 for points of one slice.
     """
     return HeatmapUnet(
-        in_channels=in_channels, points=points, slices=slices, width=width, depth=depth, context=context
+        in_channels=in_channels,
+        points=points,
+        slices=slices,
+        width=width,
+        depth=depth,
+        context=context,
     )
