@@ -89,7 +89,8 @@ def slice_weights(count: int, position: NDArray[np.float64]) -> NDArray[np.float
     Row k samples the fractional slice ``position[k]``; beyond half a slice outside the stack it
     is zero.
     """
-    inside = (position > -0.5) & (position < count - 0.5)
+    # A grid may end at half a slice exactly: both ends of a symmetric one must agree.
+    inside = (position > -0.5 - 1e-6) & (position < count - 0.5 + 1e-6)
     clipped = np.clip(position, 0, count - 1)
     weights = np.maximum(0.0, 1.0 - np.abs(clipped[:, None] - np.arange(count)))
     return (weights * inside[:, None]).astype(np.float32)

@@ -1,0 +1,136 @@
+"""Levels reach the axial slices through the patient, with a stated fallback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from keypoint_helpers import affine_of, write_stack
+from spinegrade.errors import SpinegradeError
+from spinegrade.keypoints.axial import LevelPlace, candidates_of, find_axial, level_places
+from spinegrade.keypoints.inference import models_of
+from spinegrade.keypoints.settings import check_detectors
+from spinegrade.keypoints.targets import TARGETS
+from spinegrade.names import FORAMINAL, SPINAL
+from spinegrade.volumes import Stack
+
+
+def point(condition: str, level: str, side: str, *mm: float, study: str = "s") -> dict:
+    return {"study": study, "condition": condition, "level": level, "side": side} | dict(
+        zip(("x_mm", "y_mm", "z_mm"), mm, strict=True)
+    )
+
+
+def axial(folder: Path, first_z_mm: float, slices: int = 5, **names: object) -> Stack:
+    affine = affine_of([1, 0, 0], [0, 1, 0], [0, 0, 4], [-20, -20, first_z_mm])
+    volume = np.zeros((slices, 40, 40), np.int16)
+    return write_stack(folder, volume, affine, plane="axial", **names)
+
+
+def test_canal_points_place_levels_and_foramina_stand_in() -> None:
+    table = pd.DataFrame(
+        [
+            point(SPINAL, "l1_l2", "central", 0, 1, 2),
+            point(FORAMINAL, "l1_l2", "left", 9, 9, 9),
+            point(FORAMINAL, "l2_l3", "left", 20, 0, -30),
+            point(FORAMINAL, "l2_l3", "right", -16, 2, -32),
+            point(FORAMINAL, "l3_l4", "right", -16, 2, -60),
+        ]
+    )
+    assert level_places(table) == {
+        ("s", "l1_l2"): LevelPlace((0.0, 1.0, 2.0), SPINAL),
+        ("s", "l2_l3"): LevelPlace((2.0, 1.0, -31.0), FORAMINAL),
+        ("s", "l3_l4"): LevelPlace((-16.0, 2.0, -60.0), FORAMINAL),
+    }
+
+
+def test_the_nearest_slice_of_all_stacks_wins_and_ties_are_kept(tmp_path: Path) -> None:
+    stacks = [
+        axial(tmp_path, 0, stack=0),  # slices at 0, 4 .. 16 mm
+        axial(tmp_path, 21, stack=1),  # at 21 .. 37 mm
+        axial(tmp_path, 0, series="2"),  # the same as the first
+    ]
+    places = {
+        "l1_l2": LevelPlace((0.0, 0.0, 30.0), SPINAL),
+        "l2_l3": LevelPlace((0.0, 0.0, 7.0), SPINAL),
+        "l3_l4": LevelPlace((0.0, 0.0, -20.0), SPINAL),  # 20 mm below everything
+        "l4_l5": LevelPlace((35.0, 0.0, 7.0), SPINAL),  # beside the images
+    }
+    chosen, unseen = candidates_of(stacks, places, max_distance_mm=15)
+    found = [(c.level, c.place.stack, c.place.index, c.place.distance_mm) for c in chosen]
+    assert found == [("l1_l2", 1, 2, 1.0), ("l2_l3", 0, 2, 1.0), ("l2_l3", 2, 2, 1.0)]
+    assert unseen == ["l3_l4", "l4_l5"]
+
+
+class Known:
+    """A detector that finds its points in fixed grid pixels; surer on a brighter image."""
+
+    target = TARGETS["subarticular"]
+    steps = None
+    settings = {"grid": {"slices": 3, "rows": 32, "cols": 32, "pixel_mm": 1.0, "slice_mm": 4.5}}  # noqa: RUF012
+
+    class network:
+        stride = 2
+
+    def probabilities(self, images: np.ndarray) -> tuple[np.ndarray, None]:
+        maps = np.full((len(images), 2, 16, 16), 1e-6)
+        brightness = images.mean(axis=(1, 2, 3)) / 255
+        maps[:, 0, 8, 10] = maps[:, 1, 8, 5] = 0.5 + brightness / 2
+        return maps, None
+
+
+def test_points_are_found_listed_and_ties_go_to_the_surer(tmp_path: Path) -> None:
+    bright = axial(tmp_path, 0, series="2")
+    volume = np.full((5, 40, 40), 200, np.int16)
+    bright = write_stack(tmp_path, volume, bright.affine, plane="axial", series="2")
+    stacks = [axial(tmp_path, 0), bright, axial(tmp_path, 0, study="t", split="test")]
+    levels = pd.DataFrame(
+        [
+            point(SPINAL, "l2_l3", "central", 0, 0, 8),
+            point(FORAMINAL, "l2_l3", "left", 0, 0, 4, study="t"),
+            point(FORAMINAL, "l4_l5", "left", 0, 0, -90, study="t"),
+        ]
+    )
+    studies = pd.DataFrame({"study": ["s", "t", "u"], "split": ["train", "test", "train"]})
+    found = find_axial("ax", [Known(), Known()], studies, {"s": 1}, stacks, levels, 15.0)
+    table = pd.DataFrame(found.keypoints)
+    assert table[["study", "series", "index", "level", "side", "source"]].values.tolist() == [
+        ["s", "2", 2, "l2_l3", "left", "ax:fold_1"],
+        ["s", "2", 2, "l2_l3", "right", "ax:fold_1"],
+        ["t", "1", 1, "l2_l3", "left", "ax:mean"],
+        ["t", "1", 1, "l2_l3", "right", "ax:mean"],
+    ]
+    # Heatmap pixels 10 and 5 are 20.5 and 10.5 mm along a grid that starts 16 mm from the centre.
+    assert table["x_mm"].tolist() == pytest.approx([5.0, -5.0, 5.0, -5.0], abs=0.6)
+    assert table["z_mm"].tolist() == [8.0, 8.0, 4.0, 4.0]
+    codes = {(row["study"], row["code"]) for row in found.rejected}
+    assert codes == {
+        ("t", "KEYPOINTS_LEVELS_FROM_FORAMINA"),
+        ("t", "KEYPOINTS_LEVEL_UNSEEN"),
+        ("u", "KEYPOINTS_NO_SERIES"),
+    }
+
+
+def test_a_training_study_without_a_fold_is_refused_unless_models_are_foreign() -> None:
+    with pytest.raises(SpinegradeError, match="study s: a training study without a fold"):
+        models_of("s", "train", {}, [], "d")
+    assert models_of("s", "train", None, [], "d") == ([], "d:mean")
+
+
+def test_detectors_that_do_not_fit_together_are_refused() -> None:
+    sagittal = {"target": "canal", "levels_from": [], "architecture": {"name": "heatmap_unet"}}
+    sagittal |= {"grid": {"slices": 16}}
+    upright = sagittal | {"target": "subarticular", "levels_from": ["t2"], "grid": {"slices": 3}}
+    check_detectors({"t2": sagittal, "ax": upright})
+    for change, message in [
+        ({"levels_from": ["tt2"]}, r"keypoints.detectors.ax.levels_from names 'tt2'.*mean t2\?"),
+        ({"levels_from": []}, r"ax.levels_from is empty.*allowed: t2"),
+        ({"grid": {"slices": 4}}, r"ax.grid.slices is 4.*odd"),
+        ({"architecture": {"name": "unet"}}, r"no architecture named 'unet'"),
+    ]:
+        with pytest.raises(SpinegradeError, match=message):
+            check_detectors({"t2": sagittal, "ax": upright | change})
+    with pytest.raises(SpinegradeError, match="finds its levels itself"):
+        check_detectors({"t2": sagittal | {"levels_from": ["t2"]}})
