@@ -110,12 +110,12 @@ def _level_shift(known: dict, key: tuple[str, str, str, str], own: np.ndarray) -
     return LUMBAR_LEVELS.index(nearest) - LUMBAR_LEVELS.index(level)
 
 
-def summary(errors: pd.DataFrame, expected: int | None = None) -> dict[str, Any]:
+def summary(errors: pd.DataFrame) -> dict[str, Any]:
     """Figures of one detector's ``errors``: see the keys; None where there is nothing to count.
 
     ``in_plane_sd_mm`` is the standard deviation along one axis of the plane, about zero
     and capped at ``2 * WITHIN_MM`` a point, so that one level shift does not set the jitter of all
-    crops; ``slice_sd`` likewise. ``expected`` counts the points there were to find.
+    crops; ``slice_sd`` likewise. A study is shifted where any of its points is.
     """
     count = len(errors)
     studies = errors.groupby("study")["level_shift"].agg(lambda shift: bool((shift != 0).any()))
@@ -131,7 +131,6 @@ def summary(errors: pd.DataFrame, expected: int | None = None) -> dict[str, Any]
     along = np.clip(errors["error_slices"], -3.0, 3.0)
     return {
         "points": count,
-        "points_expected": expected,
         "studies": int(errors["study"].nunique()),
         "median_mm": quantile("error_mm", 0.5),
         "p90_mm": quantile("error_mm", 0.9),
