@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 from keypoint_helpers import affine_of, write_stack
 from spinegrade.errors import SpinegradeError
-from spinegrade.keypoints.axial import LevelPlace, candidates_of, find_axial, level_places
+from spinegrade.keypoints.axial import candidates_of, find_axial
 from spinegrade.keypoints.inference import models_of
+from spinegrade.keypoints.levels import LevelPlace, fit_offsets, guide_weights, level_places
 from spinegrade.keypoints.settings import check_detectors
 from spinegrade.keypoints.targets import TARGETS
-from spinegrade.names import FORAMINAL, SPINAL
+from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL
 from spinegrade.volumes import Stack
 
 
@@ -21,6 +22,9 @@ def point(condition: str, level: str, side: str, *mm: float, study: str = "s") -
     return {"study": study, "condition": condition, "level": level, "side": side} | dict(
         zip(("x_mm", "y_mm", "z_mm"), mm, strict=True)
     )
+
+
+NOWHERE = {key: [0.0, 0.0, 0.0] for key in LUMBAR_LEVELS}
 
 
 def axial(folder: Path, first_z_mm: float, slices: int = 5, **names: object) -> Stack:
@@ -39,11 +43,43 @@ def test_canal_points_place_levels_and_foramina_stand_in() -> None:
             point(FORAMINAL, "l3_l4", "right", -16, 2, -60),
         ]
     )
-    assert level_places(table) == {
-        ("s", "l1_l2"): LevelPlace((0.0, 1.0, 2.0), SPINAL),
-        ("s", "l2_l3"): LevelPlace((2.0, 1.0, -31.0), FORAMINAL),
-        ("s", "l3_l4"): LevelPlace((-16.0, 2.0, -60.0), FORAMINAL),
+    offsets = NOWHERE | {"l2_l3": [0.0, 3.0, -6.0]}
+    assert level_places(table, offsets) == {
+        "l1_l2": LevelPlace((0.0, 1.0, 2.0), SPINAL),
+        "l2_l3": LevelPlace((2.0, 4.0, -37.0), FORAMINAL),
+        "l3_l4": LevelPlace((-16.0, 2.0, -60.0), FORAMINAL),
     }
+
+
+def test_offsets_are_the_mean_step_from_the_foramina_to_the_canal() -> None:
+    table = pd.DataFrame(
+        [
+            point(SPINAL, "l1_l2", "central", 0, 4, -6),
+            point(FORAMINAL, "l1_l2", "left", 10, 1, 1),
+            point(FORAMINAL, "l1_l2", "right", -10, 1, -1),
+            point(FORAMINAL, "l2_l3", "right", -10, 1, -1),
+            point(SPINAL, "l1_l2", "central", 2, 5, -6, study="t"),
+            point(FORAMINAL, "l1_l2", "left", 0, 0, 0, study="t"),
+            point(SPINAL, "l1_l2", "central", 99, 99, 99, study="test_fold"),
+            point(FORAMINAL, "l1_l2", "left", 0, 0, 0, study="test_fold"),
+        ]
+    )
+    offsets = fit_offsets(table, ["s", "t"])
+    assert offsets == {key: [1.0, 4.0, -6.0] for key in LUMBAR_LEVELS}
+    assert fit_offsets(table, []) == NOWHERE
+
+
+def test_a_guide_weighs_places_by_their_distance_in_the_patient() -> None:
+    # A grid of 2 mm pixels that grows to the back and to the feet; heatmap pixels are 4 mm.
+    to_mm = affine_of([0, 2, 0], [0, 0, -2], [4, 0, 0], [0, 0, 0])
+    # Heatmap pixel (row 3, column 5) is centred on grid pixel (10.5, 6.5).
+    places = {"l1_l2": LevelPlace((-7.0, 21.0, -13.0), SPINAL)}
+    weights = guide_weights(places, ["l1_l2", "l2_l3"], to_mm, (16, 12), stride=2)
+    assert weights[0].argmax() == 3 * 12 + 5 and weights[0, 3, 5] == pytest.approx(1.0)
+    # Two pixels down are 8 mm.
+    assert weights[0, 5, 5] == pytest.approx(0.02 + 0.98 * np.exp(-64 / 72))
+    assert weights[0, 15, 0] == pytest.approx(0.02, abs=1e-3)
+    assert (weights[1] == 1).all()
 
 
 def test_the_nearest_slice_of_all_stacks_wins_and_ties_are_kept(tmp_path: Path) -> None:
@@ -69,6 +105,7 @@ class Known:
 
     target = TARGETS["subarticular"]
     steps = None
+    offsets = NOWHERE
     settings = {"grid": {"slices": 3, "rows": 32, "cols": 32, "pixel_mm": 1.0, "slice_mm": 4.5}}  # noqa: RUF012
 
     class network:
@@ -132,5 +169,9 @@ def test_detectors_that_do_not_fit_together_are_refused() -> None:
     ]:
         with pytest.raises(SpinegradeError, match=message):
             check_detectors({"t2": sagittal, "ax": upright | change})
-    with pytest.raises(SpinegradeError, match="finds its levels itself"):
-        check_detectors({"t2": sagittal | {"levels_from": ["t2"]}})
+    foramina = sagittal | {"target": "foraminal"}
+    check_detectors({"t1": foramina, "t2": sagittal | {"levels_from": ["t1"]}})
+    with pytest.raises(SpinegradeError, match=r"t2.levels_from names 't2'.*Allowed: t1"):
+        check_detectors({"t1": foramina, "t2": sagittal | {"levels_from": ["t2"]}})
+    with pytest.raises(SpinegradeError, match="only a canal detector can be guided"):
+        check_detectors({"t1": foramina | {"levels_from": ["t2"]}, "t2": sagittal})

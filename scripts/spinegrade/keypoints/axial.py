@@ -19,35 +19,14 @@ from spinegrade.keypoints.inference import (
     point_rows,
     rejection,
 )
+from spinegrade.keypoints.levels import LevelPlace, level_places, mean_offsets
 from spinegrade.keypoints.samples import stacks_by_study
-from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL
+from spinegrade.names import SPINAL
 from spinegrade.runtime.progress import progress
 from spinegrade.volumes import Stack
 
 # Slices of different stacks at distances this close are a tie, which the confidence decides.
 TIE_MM = 0.05
-
-
-class LevelPlace(NamedTuple):
-    """Where a level lies in the patient (LPS mm), and which condition's points say so."""
-
-    point_mm: tuple[float, float, float]
-    condition: str
-
-
-def level_places(points: pd.DataFrame) -> dict[tuple[str, str], LevelPlace]:
-    """Where each (study, level) lies, from a table of keypoints or located landmarks.
-
-    The canal point of the level; without one (no sagittal T2) the middle of the level's
-    foraminal points, or the one that there is.
-    """
-    found = {}
-    for condition in (FORAMINAL, SPINAL):
-        of_condition = points[points["condition"] == condition]
-        middles = of_condition.groupby(["study", "level"])[["x_mm", "y_mm", "z_mm"]].mean()
-        for key, middle in zip(middles.index, middles.to_numpy(), strict=True):
-            found[key] = LevelPlace(tuple(middle.tolist()), condition)
-    return found
 
 
 class Candidate(NamedTuple):
@@ -100,22 +79,24 @@ def find_axial(
     """
     target = detectors[0].target
     by_study = stacks_by_study(stacks, target)
-    places = level_places(level_points)
+    of_study = dict(list(level_points.groupby("study")))
     found = Found([], [])
     for study, split in progress(
         list(studies[["study", "split"]].itertuples(index=False)), f"Finding {name} points"
     ):
         rivals = by_study.get(study, [])
-        levels = {lv: places[study, lv] for lv in LUMBAR_LEVELS if (study, lv) in places}
         if not rivals:
             found.rejected.append(no_series(study, target))
             continue
+        models, source = models_of(study, split, folds, detectors, name)
+        offsets = mean_offsets([model.offsets for model in models])
+        points = of_study.get(study, level_points.iloc[:0])
+        levels = level_places(points, offsets)
         found.rejected.extend(_fallbacks(study, levels))
         chosen, unseen = candidates_of(rivals, levels, max_distance_mm)
         found.rejected.extend(_unseen(study, level, levels[level]) for level in unseen)
         if not chosen:
             continue
-        models, source = models_of(study, split, folds, detectors, name)
         grids = [_crop(rivals[c.place.stack], c.place, models[0].settings["grid"]) for c in chosen]
         answers = look(models, np.stack([grid.array for grid in grids]))
         for level in levels:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.keypoints.decode import Steps
+from spinegrade.keypoints.levels import Offsets
 from spinegrade.keypoints.targets import TARGETS, Target
 from spinegrade.models.registry import build
 from spinegrade.runtime.files import atomic_path
@@ -25,11 +26,15 @@ _HEADER = "spinegrade"
 
 
 class Detector(NamedTuple):
-    """``network`` in evaluation mode; ``settings`` the detector's config block."""
+    """``network`` in evaluation mode; ``settings`` the detector's config block.
+
+    ``steps`` and ``offsets`` as measured on its training studies.
+    """
 
     network: nn.Module
     settings: Mapping[str, Any]
     steps: Steps | None
+    offsets: Offsets
     device: torch.device
 
     @property
@@ -95,12 +100,14 @@ def save_detector(
     weights: Mapping[str, Tensor],
     settings: Mapping[str, Any],
     steps: Steps | None,
+    offsets: Offsets,
     provenance: Mapping[str, Any],
 ) -> None:
-    """Write weights with settings, steps and provenance in the file's header."""
+    """Write weights with all else that a detector needs, and provenance, in the file's header."""
     header = {
         "settings": settings,
         "steps": steps.to_lists() if steps else None,
+        "offsets": offsets,
         "provenance": provenance,
     }
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
@@ -121,4 +128,5 @@ def load_detector(path: str | Path, device: torch.device) -> Detector:
             f"{path}: no detector of this version ({error}); remove it and run train_keypoints"
         ) from error
     steps = Steps.from_lists(header["steps"]) if header["steps"] else None
-    return Detector(network.to(device).eval(), header["settings"], steps, device)
+    network = network.to(device).eval()
+    return Detector(network, header["settings"], steps, header["offsets"], device)

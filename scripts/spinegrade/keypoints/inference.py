@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,12 @@ from spinegrade.geometry.planes import nearest_slice
 from spinegrade.keypoints.decode import decode, mean_steps
 from spinegrade.keypoints.detector import Detector
 from spinegrade.keypoints.grids import Grid
+from spinegrade.keypoints.levels import (
+    LevelPlace,
+    guide_weights,
+    level_places,
+    mean_offsets,
+)
 from spinegrade.keypoints.samples import grid_of, stacks_by_study
 from spinegrade.keypoints.targets import Target
 from spinegrade.runtime.progress import progress
@@ -66,14 +72,21 @@ def models_of(
 
 
 def look(
-    models: Sequence[Detector], images: NDArray[np.uint8]
+    models: Sequence[Detector],
+    images: NDArray[np.uint8],
+    guide: Callable[[int, tuple[int, int]], NDArray[np.float64]] | None = None,
 ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Points (P, 3) of each image's grid and their confidences (P,), by the models' mean.
 
     Probabilities are averaged, not points, so that models which disagree lower the confidence.
+    ``guide`` (place in ``images``, heatmap's shape) gives weights (P, rows, cols) that they are
+    multiplied with.
     """
     answers = [model.probabilities(images) for model in models]
     in_plane = np.mean([answer[0] for answer in answers], axis=0)
+    if guide is not None:
+        in_plane = np.stack([m * guide(k, m.shape[1:]) for k, m in enumerate(in_plane)])
+        in_plane /= in_plane.sum(axis=(2, 3), keepdims=True)
     along = [answer[1] for answer in answers if answer[1] is not None]
     slices = np.mean(along, axis=0) if along else None
     first = models[0]
@@ -137,14 +150,18 @@ def find_sagittal(
     studies: pd.DataFrame,
     folds: Mapping[str, int] | None,
     stacks: Iterable[Stack],
+    level_points: pd.DataFrame | None = None,
 ) -> Found:
     """Keypoints of every study of ``studies`` (columns study and split) on sagittal stacks.
 
     Among several stacks of the right kind the one of the greatest mean confidence gives all
-    points. Studies without one are listed with the code KEYPOINTS_NO_SERIES.
+    points. With ``level_points``, keypoints of other sequences that are out of fold like these,
+    places far from where those see a level count less. Studies without a stack are listed with
+    the code KEYPOINTS_NO_SERIES.
     """
     target = detectors[0].target
     by_study = stacks_by_study(stacks, target)
+    told = {} if level_points is None else dict(list(level_points.groupby("study")))
     found = Found([], [])
     for study, split in progress(
         list(studies[["study", "split"]].itertuples(index=False)), f"Finding {name} points"
@@ -155,7 +172,12 @@ def find_sagittal(
             continue
         models, source = models_of(study, split, folds, detectors, name)
         grids: list[Grid] = [grid_of(stack, models[0].settings["grid"]) for stack in rivals]
-        answers = look(models, np.stack([grid.array for grid in grids]))
+        guide = None
+        if study in told:
+            offsets = mean_offsets([model.offsets for model in models])
+            places = level_places(told[study], offsets)
+            guide = _guide(places, target, grids, models[0].network.stride)
+        answers = look(models, np.stack([grid.array for grid in grids]), guide)
         best = max(range(len(rivals)), key=lambda place: (answers[place][1].mean(), -place))
         points, confidences = answers[best]
         found.keypoints.extend(
@@ -164,6 +186,13 @@ def find_sagittal(
             )
         )
     return found
+
+
+def _guide(
+    places: Mapping[str, LevelPlace], target: Target, grids: Sequence[Grid], stride: int
+) -> Callable[[int, tuple[int, int]], NDArray[np.float64]]:
+    levels = [cell.level for cell in target.points]
+    return lambda place, shape: guide_weights(places, levels, grids[place].to_mm, shape, stride)
 
 
 def no_series(study: str, target: Target) -> dict[str, Any]:

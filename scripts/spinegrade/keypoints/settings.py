@@ -14,8 +14,9 @@ from spinegrade.models.registry import module_of
 def check_detectors(detectors: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse detectors that do not fit together.
 
-    An axial detector names sagittal ones that give it the levels, a sagittal one none; every
-    architecture exists; axial grids have an odd number of slices. Raises SpinegradeError with
+    An axial detector names sagittal ones that give it the levels, a canal detector may name
+    foraminal ones that guide it, a foraminal one none; every architecture exists; axial grids
+    have an odd number of slices. Raises SpinegradeError with
     the key's path, the value and what is allowed.
     """
     sagittal = [n for n, d in detectors.items() if TARGETS[d["target"]].plane == "sagittal"]
@@ -23,27 +24,34 @@ def check_detectors(detectors: Mapping[str, Mapping[str, Any]]) -> None:
         where = f"keypoints.detectors.{name}"
         module_of(block["architecture"]["name"])
         if name in sagittal:
-            if block["levels_from"]:
+            if block["levels_from"] and block["target"] != "canal":
                 raise SpinegradeError(
-                    f"{where}.levels_from is {block['levels_from']}: target {block['target']} "
-                    "finds its levels itself; leave the key out"
+                    f"{where}.levels_from is {block['levels_from']}: only a canal detector can be "
+                    f"guided by others, not one of target {block['target']}; leave the key out"
                 )
+            # A guide is not guided itself, so that no circle can form.
+            allowed = [n for n in sagittal if detectors[n]["target"] == "foraminal"]
+            _check_sources(where, block["levels_from"], allowed)
             continue
         if not block["levels_from"]:
             raise SpinegradeError(
                 f"{where}.levels_from is empty: an axial detector needs sagittal ones that tell "
                 f"its levels; allowed: {', '.join(sagittal) or 'none is configured'}"
             )
-        for other in block["levels_from"]:
-            if other not in sagittal:
-                close = difflib.get_close_matches(other, sagittal, 1)
-                hint = f"; did you mean {close[0]}?" if close else ""
-                raise SpinegradeError(
-                    f"{where}.levels_from names {other!r}: no such sagittal detector{hint} "
-                    f"Allowed: {', '.join(sagittal) or 'none is configured'}"
-                )
+        _check_sources(where, block["levels_from"], sagittal)
         if block["grid"]["slices"] % 2 == 0:
             raise SpinegradeError(
                 f"{where}.grid.slices is {block['grid']['slices']}: an axial detector looks at a "
                 "slice and as many neighbours on each side, so it must be odd"
+            )
+
+
+def _check_sources(where: str, given: list[str], allowed: list[str]) -> None:
+    for other in given:
+        if other not in allowed:
+            close = difflib.get_close_matches(other, allowed, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise SpinegradeError(
+                f"{where}.levels_from names {other!r}: not a detector that can tell it the "
+                f"levels{hint} Allowed: {', '.join(allowed) or 'none is configured'}"
             )

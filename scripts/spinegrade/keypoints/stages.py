@@ -39,10 +39,10 @@ def infer_keypoints(
 ) -> None:
     """Find the points of every usable study of one shard and write them.
 
-    ``weights_paths`` in the order of the folds. ``level_paths`` (axial detectors) are the shard's
-    keypoint tables that say where the levels lie; a level farther than ``max_distance_mm`` from
-    every axial slice is not looked for. Without ``folds_path`` no study was trained on, and all
-    get the mean over the models. What is not found is counted in the log and listed in the
+    ``weights_paths`` in the order of the folds. ``level_paths`` are the shard's keypoint
+    tables that tell an axial detector where the levels lie, or guide a sagittal one; a level
+    farther than ``max_distance_mm`` from every axial slice is not looked for. Without
+    ``folds_path`` no study was trained on, and all get the mean over the models. What is not found is counted in the log and listed in the
     rejected table.
     """
     chosen = prepare(seed % 2**32, math_threads, device)
@@ -55,11 +55,11 @@ def infer_keypoints(
         table = read_table(folds_path, "folds")
         folds = dict(zip(table["study"], table["fold"].astype(int), strict=True))
     stacks = load_stacks([stacks_path])
+    points = read_tables(list(level_paths), "keypoints") if level_paths else None
     if detectors[0].target.plane == "axial":
-        points = read_tables(list(level_paths), "keypoints")
         found = find_axial(name, detectors, studies, folds, stacks, points, max_distance_mm)
     else:
-        found = find_sagittal(name, detectors, studies, folds, stacks)
+        found = find_sagittal(name, detectors, studies, folds, stacks, points)
     keypoints, rejected = keypoint_table(found.keypoints), rejected_table(found.rejected)
     for code, rows in rejected.groupby("code"):
         _LOGGER.warning("%s: %d studies: %s", code, len(rows), ", ".join(rows["study"].unique()))

@@ -19,6 +19,7 @@ from spinegrade.keypoints.augment import Strength, augment
 from spinegrade.keypoints.checkpoint import Checkpoint
 from spinegrade.keypoints.decode import fit_steps
 from spinegrade.keypoints.detector import build_network, normalised, save_detector
+from spinegrade.keypoints.levels import fit_offsets
 from spinegrade.keypoints.losses import point_losses
 from spinegrade.keypoints.samples import Samples, training_samples
 from spinegrade.keypoints.targets import TARGETS
@@ -90,7 +91,8 @@ def train_keypoints(
         "code": code,
         "studies": len(set(samples.studies)),
     }
-    save_detector(weights_path, weights, detector, steps, provenance)
+    offsets = fit_offsets(landmarks, studies)
+    save_detector(weights_path, weights, detector, steps, offsets, provenance)
     write_text(history_path, pd.DataFrame(history, columns=list(_HISTORY)).to_csv(index=False))
     checkpoint.remove()
 
