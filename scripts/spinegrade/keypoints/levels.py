@@ -15,7 +15,8 @@ from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL
 Offsets = Mapping[str, Sequence[float]]
 _MM = ["x_mm", "y_mm", "z_mm"]
 # How far another sequence's word on a level may be off (twice what was measured on phantoms),
-# and how little a place counts that it speaks against: heatmaps that all contradict it clearly still win.
+# and how little a place counts that it speaks against: heatmaps that all contradict it clearly
+# still win.
 _GUIDE_MM = 6.0
 _GUIDE_FLOOR = 0.02
 

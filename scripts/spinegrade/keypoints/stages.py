@@ -42,8 +42,8 @@ def infer_keypoints(
     ``weights_paths`` in the order of the folds. ``level_paths`` are the shard's keypoint
     tables that tell an axial detector where the levels lie, or guide a sagittal one; a level
     farther than ``max_distance_mm`` from every axial slice is not looked for. Without
-    ``folds_path`` no study was trained on, and all get the mean over the models. What is not found is counted in the log and listed in the
-    rejected table.
+    ``folds_path`` no study was trained on, and all get the mean over the models. What is not
+    found is counted in the log and listed in the rejected table.
     """
     chosen = prepare(seed % 2**32, math_threads, device)
     detectors = [load_detector(path, chosen) for path in weights_paths]
