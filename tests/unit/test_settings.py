@@ -47,7 +47,7 @@ def test_a_bad_key_or_value_is_named(
 
 def test_a_misspelt_block_is_named(config: dict[str, Any]) -> None:
     config["cohrt"] = {}
-    with pytest.raises(SpinegradeError, match="unknown block .cohrt.; did you mean cohort"):
+    with pytest.raises(SpinegradeError, match=r"unknown block .cohrt.; did you mean cohort"):
         check_settings(config)
 
 

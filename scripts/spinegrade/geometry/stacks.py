@@ -124,9 +124,9 @@ def split_runs(
 
     ``positions_mm`` (n, 3), strictly growing along the normal. The step of a group is the one
     that most of its steps agree with; where a step differs from it by more than
-    ``tolerance_mm`` in any direction, or exceeds ``max_spacing_mm``, the group is cut. Lone slices left side by side
-    are tried again as a group of their own (a block of another spacing). Returns the runs in
-    order and the cuts between them.
+    ``tolerance_mm`` in any direction, or exceeds ``max_spacing_mm``, the group is cut. Lone
+    slices left side by side are tried again as a group of their own (a block of another
+    spacing). Returns the runs in order and the cuts between them.
     """
     steps = np.diff(positions_mm, axis=0)
     heights = steps @ normal
