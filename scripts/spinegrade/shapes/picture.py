@@ -59,7 +59,9 @@ def draw_shapes(path: str | Path, shapes: dict[str, tuple[Points, Points]]) -> N
         axis.set_title(f"{_TITLES.get(name, name)}: {len(aligned)} studies")
         axis.set_xlabel("x, px at 512 (to the back)")
         axis.set_aspect("equal")
-        axis.legend(loc="lower left", frameon=False)
+        axis.legend(
+            loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=len(sides), frameon=False
+        )
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("y, px at 512 (to the feet)")
     axes[0].invert_yaxis()
