@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 from spinegrade.phantom.cohort import write_cohort
+from spinegrade.phantom.study import PhantomSettings
 
 PROJECT = Path(__file__).resolve().parents[2]
 MINIATURE = PROJECT / "tests" / "workflow" / "miniature.yaml"
@@ -84,7 +85,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("given")
     settings = yaml.safe_load((PROJECT / "workflow_config.yaml").read_text())["phantom"]
     settings |= {"studies": 4, "test_studies": 1, "seed": 77, "scale": 0.5}
-    write_cohort(settings, folder, processes=1)
+    write_cohort(PhantomSettings.from_config(settings), folder, processes=1)
     return folder
 
 
