@@ -154,3 +154,28 @@ def test_reference_scores_on_the_real_labels(real_data) -> None:
     by_level = score(labels, weighted_constants(labels, ["condition", "level"]))
     assert by_level.total == pytest.approx(0.79, abs=5e-3)
     assert [len(CONDITIONS), len(cells.studies)] == [3, 1975]
+
+
+def test_each_condition_agrees_with_scikit_learn() -> None:
+    from sklearn.metrics import log_loss
+
+    rng = np.random.default_rng(3)
+    whole = pd.DataFrame(
+        [(str(study), *cell) for study in range(30) for cell in CELL_BY_COLUMN.values()],
+        columns=KEY,
+    )
+    whole["grade"] = pd.array(rng.integers(0, 3, len(whole)), dtype="Int64")
+    whole[list(PROBABILITY_COLUMNS)] = rng.dirichlet([1, 1, 1], len(whole))
+    found = score(whole[[*KEY, "grade"]], whole[[*KEY, *PROBABILITY_COLUMNS]])
+    for condition, value in zip(
+        CONDITIONS, (found.spinal, found.foraminal, found.subarticular), strict=True
+    ):
+        part = whole[whole["condition"] == condition]
+        grade = part["grade"].to_numpy(dtype="int64")
+        expected = log_loss(
+            grade,
+            part[list(PROBABILITY_COLUMNS)].to_numpy(),
+            sample_weight=np.asarray(GRADE_WEIGHTS)[grade],
+            labels=[0, 1, 2],
+        )
+        assert value == pytest.approx(expected, abs=1e-12)
