@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from spinegrade.convert.shard import convert_shard
-from spinegrade.runtime.files import write_text
 from spinegrade.runtime.stage import run_stage
 
 
@@ -17,7 +16,6 @@ def main(job):
         job.params.settings,
         job.params.code,
     )
-    write_text(job.params.digest_file, job.params.digest)
 
 
 run_stage(snakemake, main)

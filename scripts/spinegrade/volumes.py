@@ -20,6 +20,7 @@ from scipy import ndimage
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import Affine, affine_from_columns
+from spinegrade.runtime.files import inside
 from spinegrade.tables import read_table
 
 # Data type codes of NIfTI-1 (nifti1.h) that this project writes.
@@ -84,7 +85,10 @@ def load_stacks(paths: Iterable[str | Path]) -> list[Stack]:
 
 
 def stacks_of_table(table: pd.DataFrame, convert_folder: Path) -> list[Stack]:
-    """The rows of a stacks table as ``Stack``s, their volumes below ``convert_folder``."""
+    """The rows of a stacks table as ``Stack``s, their volumes below ``convert_folder``.
+
+    Raises SpinegradeError for a row whose volume would lie elsewhere.
+    """
     return [
         Stack(
             study=row["study"],
@@ -99,7 +103,7 @@ def stacks_of_table(table: pd.DataFrame, convert_folder: Path) -> list[Stack]:
             affine=affine_from_columns(row),
             intensity_low=float(row["intensity_low"]),
             intensity_high=float(row["intensity_high"]),
-            path=convert_folder / row["volume"],
+            path=inside(convert_folder, *row["volume"].split("/")),
         )
         for row in table.to_dict("records")
     ]

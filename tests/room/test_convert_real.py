@@ -13,8 +13,9 @@ import pytest
 import SimpleITK
 from spinegrade import names
 from spinegrade.convert.landmarks import locate_landmarks
-from spinegrade.convert.series import Converted, SeriesSource, convert_series
+from spinegrade.convert.series import Converted, convert_series
 from spinegrade.convert.settings import ConvertSettings
+from spinegrade.convert.source import SeriesSource
 from spinegrade.geometry.affine import affine_from_columns, to_mm, to_pixels
 from spinegrade.geometry.planes import nearest_stack
 from spinegrade.tables import check_table

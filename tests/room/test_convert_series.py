@@ -18,8 +18,9 @@ from dicom_helpers import (
     write_stack,
 )
 from pydicom.uid import JPEG2000Lossless, RLELossless
-from spinegrade.convert.series import Converted, SeriesSource, convert_series, intensity_window
+from spinegrade.convert.series import Converted, convert_series, intensity_window
 from spinegrade.convert.settings import ConvertSettings
+from spinegrade.convert.source import SeriesSource
 from spinegrade.geometry.affine import affine_from_columns, to_mm, to_pixels
 from spinegrade.volumes import open_volume
 

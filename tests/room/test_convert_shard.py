@@ -10,10 +10,8 @@ import pandas as pd
 import pytest
 from dicom_helpers import AXIAL, SAGITTAL, voxels, write_stack
 from spinegrade.convert import series as series_module
-from spinegrade.convert.digest import shard_digests
 from spinegrade.convert.landmarks import locate_landmarks
 from spinegrade.convert.shard import convert_shard
-from spinegrade.shards import shard_of
 from spinegrade.tables import read_table, write_table
 from spinegrade.volumes import load_stacks
 
@@ -117,25 +115,6 @@ def test_a_shard_without_studies_writes_empty_tables(tmp_path: Path) -> None:
     table = cohort(tmp_path)
     assert run(tmp_path, table, shard=5).empty
     assert load_stacks([tmp_path / "convert" / "5" / "stacks.parquet"]) == []
-
-
-def test_a_digest_changes_with_its_own_shard_only(tmp_path: Path) -> None:
-    cohort(tmp_path)
-    csv = tmp_path / "train_series_descriptions.csv"
-    csv.write_text("study_id,series_id,series_description\n11,1,Sagittal T1\n12,1,Sagittal T1\n")
-
-    def digests() -> list[str]:
-        return shard_digests([tmp_path / "train_images", tmp_path / "none"], [csv], 3)
-
-    before = digests()
-    assert digests() == before
-    (tmp_path / "train_images" / "12" / "1" / "new.dcm").write_bytes(b"x")
-    changed = [old != new for old, new in zip(before, digests(), strict=True)]
-    assert changed == [shard == shard_of("12", 3) for shard in range(3)]
-    before = digests()
-    csv.write_text(csv.read_text().replace("11,1,Sagittal T1", "11,1,Axial T2"))
-    changed = [old != new for old, new in zip(before, digests(), strict=True)]
-    assert changed == [shard == shard_of("11", 3) for shard in range(3)]
 
 
 def landmark(instance: int, x: float, y: float, series: str = "2") -> dict[str, object]:

@@ -27,6 +27,9 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _PIXEL_DATA = 0x7FE00010
 _TRANSFER_SYNTAX = 0x00020010
 _DEEPEST = 32
+# Far more than any image needs; a file of nothing but empty elements must not fill the memory.
+_MOST_ELEMENTS = 50_000
+_LONGEST_NUMBERS = 4096
 
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
@@ -86,7 +89,11 @@ class Elements:
         Raises Refused BAD_HEADER, with ``name``, for fewer or for anything but numbers.
         """
         value = self.raw(tag)
-        if value is None or not value.strip(b" \0"):
+        if value is None:
+            return None
+        if len(value) > _LONGEST_NUMBERS:
+            raise Refused("BAD_HEADER", f"{name} is {len(value)} bytes long")
+        if not value.strip(b" \0"):
             return None
         try:
             parts = [float(part) for part in value.strip(b" \0").split(b"\\")]
@@ -191,16 +198,26 @@ def _walk(
     short = struct.Struct(order + "HH2sH").unpack_from
     long = struct.Struct(order + "HHI").unpack_from
     last = struct.Struct(order + "I").unpack_from
+    plain = _SHORT if explicit else frozenset()
+    new = tuple.__new__  # half the time of the named tuple's own constructor
     values: dict[int, Value] = {}
     place = start
     while place + 8 <= end:
         group, element, vr, length = short(data, place)
         tag = group << 16 | element
+        at = place + 8
+        if vr in plain and group != 0xFFFE and (only_group < 0 or group == only_group):
+            # Most elements by far: a short value in an explicit file.
+            if at + length > end:
+                values[tag] = Value(at, max(end - at, 0), vr)
+                return values, end, True
+            values[tag] = new(Value, (at, length, vr))
+            place = at + length
+            continue
         if only_group >= 0 and group != only_group:
             return values, place, False
         if tag in (_ITEM_END, _SEQUENCE_END):
-            return values, place + 8, False
-        at = place + 8
+            return values, at, False
         if not explicit or group == 0xFFFE:
             vr, length = b"", long(data, place)[2]
         elif vr in _LONG:
@@ -229,6 +246,8 @@ def _walk(
             return values, end, True
         values[tag] = Value(at, length, vr)
         place = at + length
+        if len(values) > _MOST_ELEMENTS:
+            raise Refused("BAD_HEADER", f"more than {_MOST_ELEMENTS} elements")
     return values, place, place < end
 
 
@@ -247,7 +266,7 @@ def _skip_items(
         if tag == _SEQUENCE_END:
             return place, False
         if tag != _ITEM:
-            raise Refused("BAD_HEADER", f"a sequence holds ({group:04x},{element:04x})")
+            raise Refused("BAD_HEADER", "a sequence holds something else than items")
         if length == _UNDEFINED:
             _, place, cut = _walk(data, place, end, encoding, depth + 1)
             if cut:

@@ -7,87 +7,40 @@ name a patient is read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spinegrade.convert.elements import Elements, parse
+from spinegrade.convert import tags
+from spinegrade.convert.elements import DEFLATED, Elements, parse
+from spinegrade.convert.fragments import check_lengths
+from spinegrade.convert.mosaic import is_mosaic, split_mosaic, tile_position
+from spinegrade.convert.pixel_format import PixelFormat, read_pixel_format
 from spinegrade.convert.refusals import Refused
 from spinegrade.geometry.stacks import check_orientation, unit_orientation
 
-IMAGE_TYPE = 0x00080008
-MOSAIC = b"MOSAIC"
-INSTANCE_NUMBER = 0x00200013
-POSITION = 0x00200032
-ORIENTATION = 0x00200037
-PIXEL_SPACING = 0x00280030
-SPACING_BETWEEN_SLICES = 0x00180088
-SLICE_THICKNESS = 0x00180050
-SAMPLES = 0x00280002
-PHOTOMETRIC = 0x00280004
-NUMBER_OF_FRAMES = 0x00280008
-ROWS = 0x00280010
-COLUMNS = 0x00280011
-BITS_ALLOCATED = 0x00280100
-BITS_STORED = 0x00280101
-REPRESENTATION = 0x00280103
-RESCALE_INTERCEPT = 0x00281052
-RESCALE_SLOPE = 0x00281053
-GRADIENT_DIRECTIONS = 0x00189076
-SHARED_GROUPS = 0x52009229
-PER_FRAME_GROUPS = 0x52009230
-PIXEL_DATA = 0x7FE00010
-
-# Tags that tell volumes at the same positions apart (time points, echoes, diffusion
-# weightings), the most telling first.
-VOLUME_TAGS = {
-    0x00180081: "EchoTime",
-    0x00180086: "EchoNumbers",
-    0x00200100: "TemporalPositionIdentifier",
-    0x00209128: "TemporalPositionIndex",
-    0x00189087: "DiffusionBValue",
-    0x00189089: "DiffusionGradientOrientation",
-    0x00180082: "InversionTime",
-    0x00181060: "TriggerTime",
-    0x00080008: "ImageType",
-    0x00200012: "AcquisitionNumber",
-    0x00080032: "AcquisitionTime",
-    0x0020000E: "SeriesInstanceUID",
-}
-
-
-@dataclass(frozen=True)
-class PixelFormat:
-    """How the frames of one file are stored.
-
-    ``compressed``: in fragments, in the transfer syntax ``syntax``; else plain numbers.
-    ``data`` is the value of PixelData.
-    """
-
-    rows: int
-    cols: int
-    frames: int
-    samples: int
-    bits_allocated: int
-    bits_stored: int
-    signed: bool
-    inverted: bool
-    colour: str
-    syntax: str
-    big_endian: bool
-    compressed: bool
-    data: memoryview = field(repr=False)
+# Enough for the header of a single slice; longer ones are read whole.
+_HEAD_BYTES = 16 * 1024
+_GREATEST_INSTANCE = 2**31 - 1
+# Beyond these a number is no place, distance or scale of an image of a person; tables, NIfTI's
+# single precision and arithmetic are safe within them.
+_PLACE_MM, _SPACING_MM, _STEP_MM = (-1e5, 1e5), (1e-3, 1e3), (-1e4, 1e4)
+_SCALE = (-1e12, 1e12)
+_LEAST_SLOPE = 1e-20
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One slice: a file, or one frame of a multi-frame file (``number`` counts from 0).
+    """One slice: a file, or one frame or tile of a file (``number`` counts from 0).
 
     ``orientation`` (6,), unit axes; ``position_mm`` (3,), LPS mm of the first pixel's centre;
     ``spacing_mm`` (2,), between rows and between columns; ``step_mm``, what the header says
-    of the distance between slices (0: nothing). ``tags`` are raw values of VOLUME_TAGS.
+    of the distance between slices (0: nothing). ``tags`` are raw values of VOLUME_TAGS,
+    ``study_uid`` the raw StudyInstanceUID (both never leave the room).
     """
 
     file: str
@@ -101,6 +54,7 @@ class Frame:
     slope: float
     intercept: float
     tags: dict[int, bytes]
+    study_uid: bytes
 
 
 def read_frames(path: Path, max_frame_mb: float) -> list[Frame]:
@@ -109,73 +63,121 @@ def read_frames(path: Path, max_frame_mb: float) -> list[Frame]:
     Raises Refused, and nothing else, for whatever the file may hold. A file of more than
     eight times ``max_frame_mb``, or that would inflate to it, is refused.
     """
-    greatest = int(8 * max_frame_mb * 2**20)
+    data = _read(path, _file_bytes(path, max_frame_mb))
+    elements, syntax = parse(data, _greatest(max_frame_mb))
+    value = elements.values.get(tags.PIXEL_DATA)
+    place = None if value is None else (value.start, value.length)
+    return _frames(path, elements, syntax, place, False, max_frame_mb)
+
+
+def read_headers(path: Path, max_frame_mb: float) -> list[Frame]:
+    """The slices of one DICOM file without their pixels, from the file's first bytes.
+
+    As ``read_frames``, with the same refusals as far as a header shows them; the length of
+    the pixel data is judged by the file's size. Pixels of such frames raise PixelsNotRead.
+    """
+    size = _file_bytes(path, max_frame_mb)
+    data = _read(path, min(size, _HEAD_BYTES))
+    place = None
+    elements, syntax = parse(data, _greatest(max_frame_mb))
+    value = elements.values.get(tags.PIXEL_DATA)
+    if size > len(data) and (value is None or value.vr in (b"US", b"SS") or syntax == DEFLATED):
+        data = _read(path, size)
+        elements, syntax = parse(data, _greatest(max_frame_mb))
+        value = elements.values.get(tags.PIXEL_DATA)
+        place = None if value is None else (value.start, value.length)
+    elif value is not None:
+        # The walk has clipped the length to what was read; the declared one stands before.
+        order = "little" if elements.encoding.little else "big"
+        declared = int.from_bytes(elements.data[value.start - 4 : value.start], order)
+        length = declared if value.start + value.length >= len(elements.data) else value.length
+        place = value.start, min(length, max(size, len(elements.data)) - value.start)
+    frames = _frames(path, elements, syntax, place, True, max_frame_mb)
+    if place and frames[0].pixels.compressed and frames[0].pixels.frames == 1:
+        check_lengths(elements.view(tags.PIXEL_DATA) or memoryview(b""), place[1])
+    return frames
+
+
+def _greatest(max_frame_mb: float) -> int:
+    return int(8 * max_frame_mb * 2**20)
+
+
+def _file_bytes(path: Path, max_frame_mb: float) -> int:
     try:
-        if path.stat().st_size > greatest:
-            raise Refused("TOO_LARGE", f"the file has {path.stat().st_size / 2**20:.0f} MB")
-        data = path.read_bytes()
+        size = path.stat().st_size
     except OSError as error:
-        raise Refused("NOT_AN_IMAGE", f"the file cannot be read ({error.strerror})") from error
-    elements, syntax = parse(data, greatest)
-    if ROWS not in elements.values and PIXEL_DATA not in elements.values:
-        if elements.cut and data[128:132] == b"DICM":
+        raise Refused("UNREADABLE", f"the file cannot be opened ({error.strerror})") from error
+    if size > _greatest(max_frame_mb):
+        raise Refused("TOO_LARGE", f"the file has {size / 2**20:.0f} MB")
+    return size
+
+
+def _read(path: Path, size: int) -> bytes:
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(file, size)
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise Refused("UNREADABLE", f"the file cannot be read ({error.strerror})") from error
+
+
+def _frames(
+    path: Path,
+    elements: Elements,
+    syntax: str,
+    place: tuple[int, int] | None,
+    headers_only: bool,
+    max_frame_mb: float,
+) -> list[Frame]:
+    if tags.ROWS not in elements.values and tags.PIXEL_DATA not in elements.values:
+        if elements.cut and elements.data[128:132] == b"DICM":
             raise Refused("TRUNCATED", "the file ends inside its header")
         raise Refused("NOT_AN_IMAGE", "neither rows nor pixel data: no DICOM image")
-    pixels = _pixel_format(elements, syntax, max_frame_mb)
-    if MOSAIC in (elements.raw(IMAGE_TYPE) or b""):
-        raise Refused("MOSAIC", "the image type says MOSAIC: slices side by side in one image")
-    instance = elements.number(INSTANCE_NUMBER, -1.0, "InstanceNumber")
+    pixels = read_pixel_format(elements, syntax, place, headers_only, max_frame_mb)
+    instance = elements.number(tags.INSTANCE_NUMBER, -1.0, "InstanceNumber")
+    if instance > _GREATEST_INSTANCE:
+        raise Refused("BAD_HEADER", "InstanceNumber is beyond 32 bits")
     if instance < 0:
-        instance = float(path.stem) if path.stem.isascii() and path.stem.isdigit() else 0.0
+        named = path.stem.isascii() and path.stem.isdigit() and len(path.stem) < 10
+        instance = float(path.stem) if named else 0.0
+    uid = (elements.raw(tags.STUDY_UID) or b"").strip(b" \0")
+    if pixels.frames == 1 and is_mosaic(elements):
+        return _tiles(_frame(path.name, 0, int(instance), pixels, [elements], uid), elements)
     single = pixels.frames == 1
     return [
-        _frame(path.name, number, int(instance) if single else number + 1, pixels, part)
+        _frame(path.name, number, int(instance) if single else number + 1, pixels, part, uid)
         for number, part in enumerate(_frame_parts(elements, pixels.frames))
     ]
 
 
-def _pixel_format(elements: Elements, syntax: str, max_frame_mb: float) -> PixelFormat:
-    rows = elements.whole(ROWS, None, "Rows")
-    cols = elements.whole(COLUMNS, None, "Columns")
-    frames = int(elements.number(NUMBER_OF_FRAMES, 1.0, "NumberOfFrames"))
-    allocated = elements.whole(BITS_ALLOCATED, 16, "BitsAllocated")
-    stored = elements.whole(BITS_STORED, allocated, "BitsStored")
-    data = elements.view(PIXEL_DATA)
-    if data is None:
-        if elements.cut:
-            raise Refused("TRUNCATED", "the file ends before its pixel data")
-        raise Refused("NO_PIXELS", "there is no pixel data in the file")
-    if rows < 1 or cols < 1 or frames < 1 or not 1 <= stored <= allocated:
-        raise Refused(
-            "BAD_HEADER",
-            f"{rows} rows, {cols} columns, {frames} frames, {stored} of {allocated} bits",
+def _tiles(sheet: Frame, elements: Elements) -> list[Frame]:
+    """The slices of a mosaic, all with the instance number of their file."""
+    pixels, normal, count = split_mosaic(elements, sheet.pixels)
+    if count > 1 and sheet.step_mm <= 0:
+        raise Refused("NO_GEOMETRY", "the mosaic does not say how far apart its slices are")
+    return [
+        replace(
+            sheet,
+            number=number,
+            pixels=pixels,
+            position_mm=tile_position(
+                number,
+                pixels,
+                sheet.orientation,
+                sheet.position_mm,
+                sheet.spacing_mm,
+                sheet.step_mm * normal,
+            ),
         )
-    size_mb = rows * cols * ((allocated + 7) // 8) / 2**20
-    if size_mb > max_frame_mb:
-        raise Refused("TOO_LARGE", f"one frame of {rows} x {cols} needs {size_mb:.0f} MB")
-    photometric = elements.text(PHOTOMETRIC)
-    return PixelFormat(
-        rows=rows,
-        cols=cols,
-        frames=frames,
-        samples=elements.whole(SAMPLES, 1, "SamplesPerPixel"),
-        bits_allocated=allocated,
-        bits_stored=stored,
-        signed=elements.whole(REPRESENTATION, 0, "PixelRepresentation") == 1,
-        inverted=photometric == "MONOCHROME1",
-        colour="" if photometric in ("MONOCHROME1", "MONOCHROME2", "") else photometric[:16],
-        syntax=syntax,
-        big_endian=not elements.encoding.little,
-        # What lies there counts, not what is declared: some files declare a compression
-        # that their plain pixels do not have.
-        compressed=elements.has_fragments(PIXEL_DATA),
-        data=data,
-    )
+        for number in range(count)
+    ]
 
 
 def _frame_parts(elements: Elements, frames: int) -> list[list[Elements]]:
     """For each frame the datasets that describe it, the most particular first."""
-    per_frame = elements.items(PER_FRAME_GROUPS)
+    per_frame = elements.items(tags.PER_FRAME_GROUPS)
     if not per_frame:
         if frames > 1:
             raise Refused("NO_GEOMETRY", f"{frames} frames without a position for each")
@@ -184,13 +186,17 @@ def _frame_parts(elements: Elements, frames: int) -> list[list[Elements]]:
         raise Refused(
             "BAD_HEADER", f"{frames} frames, but {len(per_frame)} per-frame functional groups"
         )
-    shared = _group_items(elements.items(SHARED_GROUPS))
+    shared = _group_items(elements.items(tags.SHARED_GROUPS))
     return [[*_group_items([group]), *shared, elements] for group in per_frame]
 
 
-def _group_items(groups: list[Elements]) -> list[Elements]:
-    """The datasets inside the functional groups: the first item of each, one level deep."""
-    return [item for group in groups for tag in group.sequences() for item in group.items(tag)[:1]]
+def _group_items(groups: list[Elements], depth: int = 2) -> list[Elements]:
+    """The datasets inside the functional groups: the first item of each, two levels deep.
+
+    The second level holds the direction of a diffusion gradient.
+    """
+    inner = [item for group in groups for tag in group.sequences() for item in group.items(tag)[:1]]
+    return [*inner, *_group_items(inner, depth - 1)] if depth > 1 and inner else inner
 
 
 def _first(parts: list[Elements], tag: int, count: int, name: str) -> list[float] | None:
@@ -202,11 +208,16 @@ def _first(parts: list[Elements], tag: int, count: int, name: str) -> list[float
 
 
 def _frame(
-    file: str, number: int, instance: int, pixels: PixelFormat, parts: list[Elements]
+    file: str,
+    number: int,
+    instance: int,
+    pixels: PixelFormat,
+    parts: list[Elements],
+    study_uid: bytes,
 ) -> Frame:
-    orientation = _first(parts, ORIENTATION, 6, "ImageOrientationPatient")
-    position = _first(parts, POSITION, 3, "ImagePositionPatient")
-    spacing = _first(parts, PIXEL_SPACING, 2, "PixelSpacing")
+    orientation = _first(parts, tags.ORIENTATION, 6, "ImageOrientationPatient")
+    position = _first(parts, tags.POSITION, 3, "ImagePositionPatient")
+    spacing = _first(parts, tags.PIXEL_SPACING, 2, "PixelSpacing")
     if orientation is None or position is None or spacing is None:
         absent = [
             name
@@ -218,37 +229,59 @@ def _frame(
             if value is None
         ]
         raise Refused("NO_GEOMETRY", f"{', '.join(absent)} missing")
-    problem = check_orientation(orientation)
-    if problem:
-        raise Refused("BAD_HEADER", problem)
-    if min(spacing) <= 0:
-        raise Refused("BAD_HEADER", f"PixelSpacing is {spacing}")
-    step = _first(parts, SPACING_BETWEEN_SLICES, 1, "SpacingBetweenSlices")
+    _within(position, _PLACE_MM, "ImagePositionPatient")
+    _within(spacing, _SPACING_MM, "PixelSpacing")
+    axes = _unit_axes(tuple(orientation))
+    if isinstance(axes, str):
+        raise Refused("BAD_HEADER", axes)
+    step = _first(parts, tags.SPACING_BETWEEN_SLICES, 1, "SpacingBetweenSlices")
     if step is None or step[0] == 0:
-        step = _first(parts, SLICE_THICKNESS, 1, "SliceThickness")
-    slope = _first(parts, RESCALE_SLOPE, 1, "RescaleSlope")
-    intercept = _first(parts, RESCALE_INTERCEPT, 1, "RescaleIntercept")
+        step = _first(parts, tags.SLICE_THICKNESS, 1, "SliceThickness")
+    _within(step, _STEP_MM, "SpacingBetweenSlices or SliceThickness")
+    slope = _first(parts, tags.RESCALE_SLOPE, 1, "RescaleSlope")
+    intercept = _first(parts, tags.RESCALE_INTERCEPT, 1, "RescaleIntercept")
+    _within(slope, _SCALE, "RescaleSlope")
+    _within(intercept, _SCALE, "RescaleIntercept")
     return Frame(
         file=file,
         number=number,
         instance_number=instance,
         pixels=pixels,
-        orientation=unit_orientation(np.array(orientation)),
+        orientation=axes,
         position_mm=np.array(position),
         spacing_mm=np.array(spacing),
-        step_mm=0.0 if step is None else abs(step[0]),
+        step_mm=0.0 if step is None or abs(step[0]) < _SPACING_MM[0] else abs(step[0]),
         # A slope of zero would erase the image; it means "not set" in the files that have it.
-        slope=1.0 if slope is None or slope[0] == 0 else slope[0],
+        slope=1.0 if slope is None or abs(slope[0]) < _LEAST_SLOPE else slope[0],
         intercept=0.0 if intercept is None else intercept[0],
         tags=_volume_tags(parts),
+        study_uid=study_uid,
     )
+
+
+def _within(values: list[float] | None, limits: tuple[float, float], name: str) -> None:
+    """Raise Refused BAD_HEADER where a number lies outside ``limits``."""
+    low, high = limits
+    if values is not None and not all(low <= value <= high for value in values):
+        raise Refused("BAD_HEADER", f"{name} is not between {low:g} and {high:g}")
+
+
+@lru_cache(maxsize=1024)
+def _unit_axes(orientation: tuple[float, ...]) -> NDArray[np.float64] | str:
+    """The unit axes (6,), read-only, or what is wrong; slices of a stack share one."""
+    problem = check_orientation(orientation)
+    if problem:
+        return problem
+    axes = unit_orientation(np.array(orientation))
+    axes.flags.writeable = False
+    return axes
 
 
 def _volume_tags(parts: list[Elements]) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
     for part in reversed(parts):
-        for tag in VOLUME_TAGS:
-            value = part.raw(tag) if tag in part.values else None
+        for tag in tags.VOLUME_TAGS.keys() & part.values.keys():
+            value = part.raw(tag)
             if value is not None:
                 found[tag] = value
     return found

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spinegrade.convert.header import VOLUME_TAGS, Frame
+from spinegrade.convert.header import Frame
 from spinegrade.convert.pixels import frame_bytes
-from spinegrade.convert.refusals import Refused
+from spinegrade.convert.refusals import Refused, plain_name
 from spinegrade.convert.settings import ConvertSettings
+from spinegrade.convert.tags import VOLUME_TAGS
 from spinegrade.geometry.affine import Affine, affine_from_dicom, to_mm
 from spinegrade.geometry.stacks import (
     Cut,
@@ -24,6 +25,10 @@ from spinegrade.geometry.stacks import (
     split_runs,
     tilt_degrees,
 )
+
+# Frames times combinations of tags that are tried: all of them for any scan, and no more than
+# some seconds for a hostile one.
+_MOST_WORK = 3_000_000
 
 
 @dataclass(frozen=True)
@@ -155,7 +160,7 @@ def _volumes(
         rivals = sorted((kept[p] for p in place), key=lambda f: (f.instance_number, f.file))
         single.append(rivals[0])
         for rival in rivals[1:]:
-            text = f"another image at the position of {rivals[0].file}"
+            text = f"another image at the position of {plain_name(rivals[0].file)}"
             notes.append(Note(rival.file, "DUPLICATE_SLICE", text, "slice left out"))
     return [single]
 
@@ -178,7 +183,7 @@ def _without_copies(
             except Refused:
                 pass  # decoding will refuse this slice by name
             if key in seen:
-                text = f"a copy of {seen[key].file}"
+                text = f"a copy of {plain_name(seen[key].file)}"
                 notes.append(Note(frame.file, "DUPLICATE_SLICE", text, "slice left out"))
             else:
                 seen[key] = frame
@@ -187,12 +192,15 @@ def _without_copies(
 
 
 def _split_by_tags(group: list[Frame], places: list[NDArray[np.int64]]) -> list[list[Frame]] | None:
-    """Volumes by the first tag, or pair of tags, of which each value covers every position once."""
+    """Volumes by the first tag, pair or triple of which each value covers every position once."""
     at = np.empty(len(group), np.int64)
     for number, place in enumerate(places):
         at[place] = number
     present = [tag for tag in VOLUME_TAGS if len({frame.tags.get(tag) for frame in group}) > 1]
-    for tags in [*((tag,) for tag in present), *itertools.combinations(present, 2)]:
+    combinations = itertools.chain.from_iterable(
+        itertools.combinations(present, count) for count in (1, 2, 3)
+    )
+    for tags in itertools.islice(combinations, max(len(present), _MOST_WORK // len(group))):
         volumes: dict[tuple[str, ...], list[int]] = {}
         for number, frame in enumerate(group):
             value = tuple(repr(frame.tags.get(tag)) for tag in tags)
@@ -210,10 +218,10 @@ def _split_by_tags(group: list[Frame], places: list[NDArray[np.int64]]) -> list[
 def _split_by_numbers(
     group: list[Frame], places: list[NDArray[np.int64]]
 ) -> list[list[Frame]] | None:
-    """Volumes by the rank of the instance number at each position, where no other tag tells.
+    """Volumes by the rank of the instance number at each position, where no other tag differs.
 
-    Only for numbers that clearly run volume by volume or position by position: all numbers
-    of one before all numbers of the next.
+    Older functional and diffusion series carry nothing else. Only for numbers that clearly run
+    volume by volume or position by position: all numbers of one before all of the next.
     """
     numbers = np.array([frame.instance_number for frame in group])
     counts = {len(place) for place in places}
@@ -269,8 +277,9 @@ def _short_runs(runs: list[range], cuts: list[Cut], settings: ConvertSettings) -
 
 
 def _gap_note(frames: list[Frame], cut: Cut) -> Note:
-    before, after = frames[cut.before].file, frames[cut.before + 1].file
-    found = f"{cut.found_mm:.3f} mm from {before} to {after}, expected {cut.expected_mm:.3f} mm"
+    after = frames[cut.before + 1].file
+    between = f"{plain_name(frames[cut.before].file)} to {plain_name(after)}"
+    found = f"{cut.found_mm:.3f} mm from {between}, expected {cut.expected_mm:.3f} mm"
     return Note(after, "GAP", found, "slices kept, cut into volumes here")
 
 

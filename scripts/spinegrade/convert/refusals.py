@@ -10,6 +10,8 @@ from typing import Any
 REFUSALS: dict[str, str] = {
     "NO_FILES": "copy the series again, or leave its row out of the series descriptions",
     "UNSAFE_PATH": "rename the folder or file to plain letters, digits, dots, dashes",
+    "UNREADABLE": "make the file readable, or copy it again",
+    "OTHER_STUDY": "move it to its own study's folder; its header names another study",
     "NOT_AN_IMAGE": "nothing, or remove the file; it is no DICOM image",
     "BAD_HEADER": "export the file again; its header contradicts itself or cannot be read",
     "NO_PIXELS": "export the file again with its pixel data",
@@ -17,8 +19,8 @@ REFUSALS: dict[str, str] = {
     "UNSUPPORTED_SYNTAX": "convert the file to Explicit VR Little Endian",
     "DECODE_FAILED": "export the file again; its compressed pixels are damaged",
     "COLOUR": "nothing; colour images (screenshots, fused images) are not converted",
-    "MOSAIC": "export the series as single slices; many slices share one image here",
-    "TOO_LARGE": "check the file; its header asks for more memory than convert.max_frame_mb",
+    "MOSAIC": "export the series as single slices; this image shows many and does not say how",
+    "TOO_LARGE": "check the file, or raise convert.max_frame_mb or convert.max_series_mb",
     "NO_GEOMETRY": "export the series with position, orientation and pixel spacing",
     "MIXED_ORIENTATION": "check the series' description; these slices lie in another plane",
     "GAP": "look for missing slices between the two files",
@@ -27,6 +29,7 @@ REFUSALS: dict[str, str] = {
     "AMBIGUOUS_VOLUMES": "deliver one volume a series; no tag tells these apart",
     "GANTRY_TILT": "resample the series to slices above one another",
     "TOO_FEW_SLICES": "lower convert.min_slices if such short series are wanted",
+    "UNEXPECTED_ERROR": "report it with the trace in the log; the series is no use until then",
     "LANDMARK_WITHOUT_SLICE": "check series and instance number of the annotated point",
     "LANDMARK_OUTSIDE_IMAGE": "check the coordinates of the annotated point",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,29 +10,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spinegrade.convert.header import Frame, read_frames
+from spinegrade.convert.header import read_frames
 from spinegrade.convert.nifti import write_volume
-from spinegrade.convert.pixels import FramesRefused, Scratch, check_format, decode_volume
+from spinegrade.convert.pixels import FramesRefused, Scratch, decode_volume
 from spinegrade.convert.plan import PlannedStack, plan_series
-from spinegrade.convert.refusals import Refused, plain_name, refusal_row
+from spinegrade.convert.refusals import plain_name, refusal_row
 from spinegrade.convert.settings import ConvertSettings
-from spinegrade.errors import SpinegradeError
+from spinegrade.convert.source import SeriesSource, read_series
 from spinegrade.geometry.affine import affine_to_columns
 from spinegrade.runtime.files import inside
 
 WINDOW_PERCENTILES = (0.5, 99.5)
-
-
-@dataclass(frozen=True)
-class SeriesSource:
-    """A series to convert: its ids, what it is described as, and the folder of its files."""
-
-    study: str
-    series: str
-    split: str
-    plane: str
-    weighting: str
-    folder: Path
 
 
 @dataclass
@@ -66,56 +53,34 @@ def convert_series(
     scratch = scratch or Scratch()
     result = Converted()
 
-    def reject(file: str | None, code: str, found: str, action: str | None = None) -> None:
+    def reject(file: str | None, code: str, found: str, action: str) -> None:
         row = refusal_row(source.study, source.series, file, code, found, action)
         result.rejected.append(row)
 
-    frames = _read_series(source, settings, reject)
+    frames = read_series(source, settings, read_frames, reject)
     while frames:
-        planned, notes = plan_series(frames, source.plane, settings)
         written = Converted()
         try:
+            planned, notes = plan_series(frames, source.plane, settings)
             for number, stack in enumerate(planned):
                 _write_stack(source, number, stack, convert_folder, written, scratch)
         except FramesRefused as error:
             bad = {id(planned[number].frames[place]): why for place, why in error.refused}
-            for frame in frames:
-                if id(frame) in bad:
-                    why = bad[id(frame)]
-                    reject(frame.file, why.code, why.found, "slice left out")
+            # One row for all frames of a file that share a reason.
+            reasons = [(f.file, bad[id(f)].code, bad[id(f)].found) for f in frames if id(f) in bad]
+            for file, code, found in dict.fromkeys(reasons):
+                reject(file, code, found, "slice left out")
             frames = [frame for frame in frames if id(frame) not in bad]
             continue
+        except MemoryError:
+            found = f"no memory for {len(frames)} slices"
+            reject(None, "TOO_LARGE", found, "series left out")
+            break
         for note in notes:
             reject(note.file, note.code, note.found, note.action)
         result.add(written)
         break
     return result
-
-
-def _read_series(source: SeriesSource, settings: ConvertSettings, reject: Any) -> list[Frame]:
-    try:
-        with os.scandir(source.folder) as entries:
-            names = sorted(
-                entry.name
-                for entry in entries
-                if not entry.name.startswith(".") and entry.is_file()
-            )
-    except OSError as error:
-        reject(None, "NO_FILES", f"the folder cannot be listed ({error.strerror})")
-        return []
-    if not names:
-        reject(None, "NO_FILES", "the folder holds no file", "series left out")
-    frames: list[Frame] = []
-    for name in names:
-        try:
-            found = read_frames(inside(source.folder, name), settings.max_frame_mb)
-            check_format(found[0].pixels)
-            frames += found
-        except SpinegradeError:
-            reject(name, "UNSAFE_PATH", "the file's name is not plain", "file left out")
-        except Refused as refused:
-            reject(name, refused.code, refused.found, "file left out")
-    return frames
 
 
 def _write_stack(
@@ -151,6 +116,9 @@ def _write_stack(
             "volume": path.relative_to(folder).as_posix(),
         }
     )
+    texts = {id(frame.orientation): frame.orientation for frame in stack.frames}
+    texts = {key: "\\".join(f"{value:.6f}" for value in axes) for key, axes in texts.items()}
+    heights = np.array([frame.position_mm for frame in stack.frames]) @ stack.normal
     for index, frame in enumerate(stack.frames):
         written.slices.append(
             {
@@ -158,8 +126,8 @@ def _write_stack(
                 "index": index,
                 "instance_number": frame.instance_number,
                 "file": plain_name(frame.file),
-                "position_mm": float(frame.position_mm @ stack.normal),
-                "orientation": "\\".join(f"{value:.6f}" for value in frame.orientation),
+                "position_mm": float(heights[index]),
+                "orientation": texts[id(frame.orientation)],
             }
         )
 
@@ -173,7 +141,8 @@ def intensity_window(volume: NDArray[np.generic]) -> tuple[float, float]:
     if volume.dtype in (np.uint16, np.int16):
         # OpenCV counts several times as fast as numpy.bincount, which widens every voxel to
         # 64 bits first. It takes unsigned values only: counted is the distance to the least.
-        least, span = int(volume.min()), int(volume.max()) - int(volume.min()) + 1
+        least = min(int(volume.min()), 0) if volume.dtype == np.int16 else 0
+        span = int(volume.max()) - least + 1
         image = volume.reshape(-1, volume.shape[-1]).view(np.uint16)
         if least:
             image = image - np.uint16(least & 0xFFFF)

@@ -19,7 +19,8 @@ class ConvertSettings:
     max_shear_degrees: float = 1.0
     min_slices: int = 3
     min_run_slices: int = 4
-    max_frame_mb: float = 256.0
+    max_frame_mb: float = 64.0
+    max_series_mb: float = 1024.0
 
     @classmethod
     def of(cls, block: Mapping[str, Any]) -> ConvertSettings:

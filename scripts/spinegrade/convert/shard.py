@@ -15,8 +15,16 @@ import pandas as pd
 
 from spinegrade.convert.pixels import Scratch
 from spinegrade.convert.refusals import refusal_row
-from spinegrade.convert.series import Converted, SeriesSource, convert_series
+from spinegrade.convert.series import Converted, convert_series
 from spinegrade.convert.settings import ConvertSettings
+from spinegrade.convert.source import (
+    STRAY,
+    UNSAFE,
+    SeriesSource,
+    left_out_row,
+    series_folder,
+    stray_series,
+)
 from spinegrade.errors import SpinegradeError
 from spinegrade.runtime.files import inside, read_json, write_json
 from spinegrade.runtime.progress import progress
@@ -80,12 +88,9 @@ def _study(
     result = Converted()
     sources = []
     for row in rows.sort_values("series").to_dict("records"):
-        place = _series_folder(root, row["folder"], row["series"])
+        place = series_folder(root, row["folder"], row["series"])
         if place is None:
-            found = "its name is not plain, or its folder leaves the cohort's root"
-            result.rejected.append(
-                refusal_row(study, row["series"], None, "UNSAFE_PATH", found, "series left out")
-            )
+            result.rejected.append(left_out_row(study, row["series"], *UNSAFE))
             continue
         names = ("study", "series", "split", "plane", "weighting")
         sources.append(SeriesSource(*(row[name] for name in names), place))
@@ -93,20 +98,33 @@ def _study(
     kept = _from_cache(cache, key, folder)
     if kept is not None:
         return kept
+    strays = stray_series(sources, settings)
     for source in sources:
-        result.add(convert_series(source, folder, settings, scratch))
+        if source.series in strays:
+            result.rejected.append(left_out_row(study, source.series, *STRAY))
+        else:
+            result.add(_guarded(source, folder, settings, scratch))
     _remove_stale(volumes, {folder / row["volume"] for row in result.stacks})
     write_json(cache, {"key": key, "sizes": _sizes(folder, result), **asdict(result)})
     return result
 
 
-def _series_folder(root: Path, name: str, series: str) -> Path | None:
-    """``root``/``name`` if its parts and ``series`` are plain path components, else None."""
+def _guarded(
+    source: SeriesSource, folder: Path, settings: ConvertSettings, scratch: Scratch
+) -> Converted:
+    """Convert a series; an error that no rule foresees costs that series, with its trace logged.
+
+    What is wrong with the machine (a full disk) still stops the shard.
+    """
     try:
-        inside(root, series)
-        return inside(root, *name.split("/"))
-    except SpinegradeError:
-        return None
+        return convert_series(source, folder, settings, scratch)
+    except (OSError, SpinegradeError):
+        raise
+    except Exception as error:
+        _LOGGER.exception("study %s, series %s", source.study, source.series)
+        found = f"{type(error).__name__} while it was converted"
+        row = left_out_row(source.study, source.series, "UNEXPECTED_ERROR", found)
+        return Converted(rejected=[row])
 
 
 def _study_key(sources: list[SeriesSource], settings: ConvertSettings, code: str) -> str:
@@ -115,13 +133,25 @@ def _study_key(sources: list[SeriesSource], settings: ConvertSettings, code: str
     for source in sources:
         described = (source.series, source.split, source.plane, source.weighting)
         digest.update(repr(described).encode())
-        try:
-            with os.scandir(source.folder) as entries:
-                files = [(e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in entries]
-        except OSError:
-            files = []
-        digest.update(repr(sorted(files)).encode())
+        digest.update(repr(_stamps(source.folder)).encode())
     return digest.hexdigest()
+
+
+def _stamps(folder: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of each file of a folder; of a broken link its name."""
+    found = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                try:
+                    known = entry.stat()
+                except OSError:
+                    found.append((entry.name, -1, -1))
+                else:
+                    found.append((entry.name, known.st_size, known.st_mtime_ns))
+    except OSError:
+        return []
+    return sorted(found)
 
 
 def _sizes(folder: Path, result: Converted) -> dict[str, int]:
@@ -146,7 +176,8 @@ def _from_cache(cache: Path, key: str, folder: Path) -> Converted | None:
 
 def _remove_stale(volumes: Path, wanted: set[Path]) -> None:
     """Remove volumes of an earlier conversion that no row names any more."""
-    if volumes.is_dir():
+    # Behind a link may lie what is not ours to remove.
+    if volumes.is_dir() and not volumes.is_symlink():
         for path in volumes.iterdir():
             if path.suffix == ".nii" and path not in wanted:
                 path.unlink()

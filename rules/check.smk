@@ -1,0 +1,40 @@
+rule check_cohort:
+    input:
+        out("phantom", "phantom.json") if config["cohort"]["kind"] == "phantom" else [],
+        clock=clock_of("check_cohort"),
+        studies=out("cohort", "studies.parquet"),
+        series=out("cohort", "series.parquet"),
+        rejected=out("cohort", "rejected.parquet"),
+    output:
+        verdicts=out("check", "verdicts.parquet"),
+        rejected=out("check", "rejected.parquet"),
+        page=out("check", "check_cohort.html"),
+    log:
+        log_of("check_cohort"),
+    benchmark:
+        benchmark_of("check_cohort")
+    conda:
+        "../envs/report.yaml"
+    threads: workflow.cores
+    resources:
+        mem_mb=3000,
+        runtime=120,
+    params:
+        fingerprint=fingerprint_of("check_cohort"),
+        code=code_fingerprint(
+            "check_cohort",
+            resources=(
+                "resources/report/page.html.j2",
+                "resources/report/blocks.html.j2",
+                "resources/report/page.css",
+            ),
+        ),
+        digest=cohort_digest("files", "series"),
+        math_threads=1,
+        cohort=COHORT,
+        root=lambda w: cohort_root(),
+        settings=config["convert"],
+    message:
+        "Checking the headers of every series before anything is converted"
+    script:
+        "../scripts/check_cohort.py"

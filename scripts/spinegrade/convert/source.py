@@ -1,0 +1,166 @@
+"""The files of a series: listed, read within bounds, and held to belong to one study."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spinegrade.convert.header import Frame, read_headers
+from spinegrade.convert.refusals import Refused, refusal_row
+from spinegrade.convert.settings import ConvertSettings
+from spinegrade.errors import SpinegradeError
+from spinegrade.runtime.files import inside
+
+# Reject(file or None, code, found, what was done)
+Reject = Callable[[str | None, str, str, str], None]
+Read = Callable[[Path, float], list[Frame]]
+_FILES_ASKED = 3
+# Why a series is left out before it is read: a code of the refusals, and what was found.
+UNSAFE = ("UNSAFE_PATH", "its name is not plain, or its folder leaves the cohort's root")
+STRAY = ("OTHER_STUDY", "its headers name another study than the other series of the folder")
+# Beyond any scan; what is grouped and ordered stays quick below it.
+MOST_SLICES = 20_000
+
+
+@dataclass(frozen=True)
+class SeriesSource:
+    """A series to convert: its ids, what it is described as, and the folder of its files."""
+
+    study: str
+    series: str
+    split: str
+    plane: str
+    weighting: str
+    folder: Path
+
+
+def series_folder(root: Path, name: str, series: str) -> Path | None:
+    """``root``/``name`` if its parts and ``series`` are plain path components, else None."""
+    try:
+        inside(root, series)
+        return inside(root, *name.split("/"))
+    except SpinegradeError:
+        return None
+
+
+def left_out_row(study: str, series: str, code: str, found: str) -> dict[str, Any]:
+    """The rejected row of a series that is left out whole (see ``UNSAFE``, ``STRAY``)."""
+    return refusal_row(study, series, None, code, found, "series left out")
+
+
+def list_files(folder: Path) -> list[str]:
+    """Names of the files of a series' folder, sorted; hidden ones are passed over.
+
+    Raises Refused NO_FILES for a folder that cannot be listed or holds none.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            names = [e.name for e in entries if not e.name.startswith(".") and _is_file(e)]
+    except OSError as error:
+        found = f"the folder cannot be listed ({error.strerror})"
+        raise Refused("NO_FILES", found) from error
+    if not names:
+        raise Refused("NO_FILES", "the folder holds no file")
+    return sorted(names)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a file or leads to one; a link to itself does not."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def read_series(
+    source: SeriesSource, settings: ConvertSettings, read: Read, reject: Reject
+) -> list[Frame]:
+    """The slices of a series by ``read`` (``read_frames`` or ``read_headers``).
+
+    Files that cannot be read, or that name another study, are handed to ``reject`` and left
+    out; a series without files, or that would need more memory than
+    ``settings.max_series_mb``, is refused whole: no frames.
+    """
+    try:
+        names = list_files(source.folder)
+    except Refused as refused:
+        reject(None, refused.code, refused.found, "series left out")
+        return []
+    frames: list[Frame] = []
+    needed, allowed = 0, settings.max_series_mb * 2**20
+    for name in names:
+        try:
+            found = read(inside(source.folder, name), settings.max_frame_mb)
+        except SpinegradeError:
+            reject(name, "UNSAFE_PATH", "the file's name is not plain", "file left out")
+            continue
+        except Refused as refused:
+            reject(name, refused.code, refused.found, "file left out")
+            continue
+        needed += found[0].pixels.data_bytes + len(found) * found[0].pixels.slice_bytes
+        if needed > allowed:
+            text = f"its slices need more than {settings.max_series_mb:.0f} MB"
+            reject(None, "TOO_LARGE", text, "series left out")
+            return []
+        frames += found
+        if len(frames) > MOST_SLICES:
+            text = f"more than {MOST_SLICES} slices"
+            reject(None, "TOO_LARGE", text, "series left out")
+            return []
+    return _of_one_study(frames, source.study, reject)
+
+
+def _of_one_study(frames: list[Frame], study: str, reject: Reject) -> list[Frame]:
+    uids = {frame.file: frame.study_uid for frame in frames}
+    own = own_study(uids.values(), study)
+    if own is None:
+        return frames
+    strays = {file for file, uid in uids.items() if uid and uid != own}
+    for file in sorted(strays):
+        text = "its header names another study than the other files of the folder"
+        reject(file, "OTHER_STUDY", text, "file left out")
+    return [frame for frame in frames if frame.file not in strays] if strays else frames
+
+
+def own_study(uids: Iterable[bytes], study: str) -> bytes | None:
+    """The StudyInstanceUID to which all should belong; None where that cannot be said.
+
+    The one that is the study folder's name, as in the RSNA data; else the one that most of
+    them share. Headers without one, or each with its own (some anonymisers), say nothing.
+    """
+    counts = Counter(uid for uid in uids if uid)
+    if len(counts) < 2:
+        return None
+    if counts[study.encode(errors="replace")]:
+        return study.encode(errors="replace")
+    (most, count), *_ = counts.most_common(1)
+    return most if count >= 2 and 2 * count > counts.total() else None
+
+
+def stray_series(sources: list[SeriesSource], settings: ConvertSettings) -> set[str]:
+    """The series of a study whose headers name another study than its other series do.
+
+    Asked is the first file that can be read, of three at most.
+    """
+    if len(sources) < 2:
+        return set()
+    uids = {source.series: _study_uid(source, settings) for source in sources}
+    own = own_study(uids.values(), sources[0].study)
+    return {series for series, uid in uids.items() if own and uid and uid != own}
+
+
+def _study_uid(source: SeriesSource, settings: ConvertSettings) -> bytes:
+    try:
+        names = list_files(source.folder)[:_FILES_ASKED]
+    except Refused:
+        return b""
+    for name in names:
+        try:
+            return read_headers(inside(source.folder, name), settings.max_frame_mb)[0].study_uid
+        except (Refused, SpinegradeError):
+            continue
+    return b""
