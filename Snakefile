@@ -19,6 +19,7 @@ if config["cohort"]["kind"] == "phantom":
 
 include: "rules/cohort.smk"
 include: "rules/convert.smk"
+include: "rules/check.smk"
 include: "rules/shapes.smk"
 include: "rules/keypoints.smk"
 include: "rules/rois.smk"

@@ -3,8 +3,9 @@ include: "inputs/classifiers.smk"
 
 rule train_classifier:
     input:
-        arrays=lambda w: crops_of(w.classifier, "rois.npy"),
-        tables=lambda w: crops_of(w.classifier, "rois.parquet"),
+        clock=clock_of("train_classifier"),
+        arrays=settled("train_classifier", lambda w: crops_of(w.classifier, "rois.npy")),
+        tables=settled("train_classifier", lambda w: crops_of(w.classifier, "rois.parquet")),
     output:
         weights=out("classifiers", "{classifier}", "fold_{fold}", "weights.safetensors"),
         history=out("classifiers", "{classifier}", "fold_{fold}", "history.csv"),
@@ -21,9 +22,12 @@ rule train_classifier:
     resources:
         mem_mb=3000,
         runtime=720,
-        gpu=1,
+        gpu=gpus,
     params:
+        fingerprint=fingerprint_of("train_classifier"),
         code=lambda w: classifier_code("train_classifier", w.classifier),
+        upstream=lambda w: crops_made_with(w.classifier),
+        digest=all_training_digest("files", "series", "landmarks", "labels", "folds"),
         classifier=lambda w: config["classifiers"][w.classifier],
         shapes=lambda w: crop_shapes_of(w.classifier),
         checkpoint=out("classifiers", ".checkpoints", "{classifier}_fold_{fold}.pt"),
@@ -38,6 +42,7 @@ rule train_classifier:
 
 rule predict_classifier:
     input:
+        clock=clock_of("predict_classifier"),
         weights=lambda w: weights_of(w.classifier),
         arrays=lambda w: crops_of(w.classifier, "rois.npy"),
         tables=lambda w: crops_of(w.classifier, "rois.parquet"),
@@ -56,8 +61,9 @@ rule predict_classifier:
     resources:
         mem_mb=3000,
         runtime=120,
-        gpu=1,
+        gpu=gpus,
     params:
+        fingerprint=fingerprint_of("predict_classifier"),
         code=lambda w: classifier_code("predict_classifier", w.classifier),
         classifier=lambda w: config["classifiers"][w.classifier],
         shapes=lambda w: crop_shapes_of(w.classifier),

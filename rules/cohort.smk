@@ -1,9 +1,11 @@
 include: "inputs/cohort.smk"
+include: "inputs/delivered.smk"
 
 
 rule index_cohort:
     input:
         cohort_tables(),
+        clock=clock_of("index_cohort"),
     output:
         studies=out("cohort", "studies.parquet"),
         series=out("cohort", "series.parquet"),
@@ -21,6 +23,7 @@ rule index_cohort:
         mem_mb=1000,
         runtime=30,
     params:
+        fingerprint=fingerprint_of("index_cohort"),
         code=code_fingerprint("index_cohort"),
         root=lambda w: cohort_root(),
         shards=config["runtime"]["shards"],
@@ -33,6 +36,7 @@ rule index_cohort:
 
 rule split_folds:
     input:
+        clock=clock_of("split_folds"),
         studies=out("cohort", "studies.parquet"),
         labels=out("cohort", "labels.parquet"),
         folds_file=config["cohort"]["folds_file"] or [],
@@ -49,6 +53,7 @@ rule split_folds:
         mem_mb=1000,
         runtime=10,
     params:
+        fingerprint=fingerprint_of("split_folds"),
         code=code_fingerprint("split_folds"),
         folds=config["cohort"]["folds"],
         salt=config["cohort"]["fold_salt"],

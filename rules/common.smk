@@ -4,10 +4,11 @@ from pathlib import Path
 PROJECT = Path(workflow.basedir)
 sys.path.insert(0, str(PROJECT / "scripts"))
 
-from spinegrade.runtime.fingerprint import code_fingerprint
+from spinegrade.runtime.fingerprint import code_fingerprint, remember_in
 from spinegrade.settings import check_settings
 
 check_settings(config)
+remember_in(".snakemake/spinegrade_code.json")
 
 COHORT = config["cohort"]["name"]
 RESULTS = f"results/{COHORT}"
@@ -16,6 +17,10 @@ FOLDS = list(range(config["cohort"]["folds"]))
 # Where trained models come from: this cohort's own run, or a finished one (models.from).
 APPLY = config["models"]["from"] is not None
 TRAINED = config["models"]["from"].rstrip("/") if APPLY else RESULTS
+
+
+include: "inputs/freshness.smk"
+include: "inputs/run.smk"
 
 
 def out(room, *parts):

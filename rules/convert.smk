@@ -1,10 +1,8 @@
-include: "inputs/convert.smk"
-
-
 rule convert_dicom:
     input:
         out("phantom", "phantom.json") if config["cohort"]["kind"] == "phantom" else [],
-        series=cohort_table("series.parquet", "convert_dicom", convert_digest),
+        clock=clock_of("convert_dicom"),
+        series=settled("convert_dicom", out("cohort", "series.parquet")),
     output:
         stacks=out("convert", "{shard}", "stacks.parquet"),
         slices=out("convert", "{shard}", "slices.parquet"),
@@ -20,9 +18,10 @@ rule convert_dicom:
         mem_mb=1500,
         runtime=120,
     params:
+        fingerprint=fingerprint_of("convert_dicom"),
         code=code_fingerprint("convert_dicom"),
-        digest=convert_digest,
-        digest_file=lambda wildcards: digest_file("convert_dicom", wildcards.shard),
+        upstream=lambda w: made_with("index_cohort"),
+        digest=shard_digest("files", "series"),
         math_threads=1,
         root=lambda w: cohort_root(),
         settings=config["convert"],
@@ -34,8 +33,9 @@ rule convert_dicom:
 
 rule locate_landmarks:
     input:
-        studies=cohort_table("studies.parquet", "locate_landmarks", landmarks_digest),
-        landmarks=cohort_table("landmarks.parquet", "locate_landmarks", landmarks_digest),
+        clock=clock_of("locate_landmarks"),
+        studies=settled("locate_landmarks", out("cohort", "studies.parquet")),
+        landmarks=settled("locate_landmarks", out("cohort", "landmarks.parquet")),
         stacks=out("convert", "{shard}", "stacks.parquet"),
         slices=out("convert", "{shard}", "slices.parquet"),
     output:
@@ -52,9 +52,10 @@ rule locate_landmarks:
         mem_mb=1000,
         runtime=30,
     params:
+        fingerprint=fingerprint_of("locate_landmarks"),
         code=code_fingerprint("locate_landmarks"),
-        digest=landmarks_digest,
-        digest_file=lambda wildcards: digest_file("locate_landmarks", wildcards.shard),
+        upstream=lambda w: made_with("index_cohort"),
+        digest=shard_digest("landmarks"),
         math_threads=1,
     message:
         "Locating the annotated points of shard {wildcards.shard}"

@@ -1,7 +1,9 @@
 rule draw_dag:
+    input:
+        clock=clock_of("draw_dag"),
     output:
-        rules=out("dag", "rule_graph.mermaid"),
-        jobs=out("dag", "job_graph.mermaid"),
+        multiext(out("dag", "rule_graph"), ".mermaid", ".svg", ".png"),
+        multiext(out("dag", "job_graph"), ".mermaid", ".svg", ".png"),
     log:
         log_of("draw_dag"),
     benchmark:
@@ -13,9 +15,14 @@ rule draw_dag:
         mem_mb=1000,
         runtime=10,
     params:
+        fingerprint=fingerprint_of("draw_dag"),
         code=code_fingerprint("draw_dag"),
         config=config,
-        snakefile=workflow.main_snakefile,
+        # What hangs on what, as far as it is written out; input functions follow from config.
+        rules=lambda w: {
+            rule.name: [str(path) for path in rule.input if not callable(path)]
+            for rule in workflow.rules
+        },
     message:
         "Drawing the rule graph and the job graph of the whole workflow"
     script:

@@ -18,6 +18,7 @@ if APPLY:
 
     rule apply_ensemble:
         input:
+            clock=clock_of("apply_ensemble"),
             labels=out("cohort", "labels.parquet"),
             studies=out("cohort", "studies.parquet"),
             weights=trained("ensemble", "weights.json"),
@@ -41,6 +42,7 @@ if APPLY:
             mem_mb=2000,
             runtime=30,
         params:
+            fingerprint=fingerprint_of("apply_ensemble"),
             code=code_fingerprint("apply_ensemble"),
             members=MEMBERS,
             settings=ENSEMBLE_SETTINGS,
@@ -54,6 +56,7 @@ else:
 
     rule fit_ensemble:
         input:
+            clock=clock_of("fit_ensemble"),
             labels=out("cohort", "labels.parquet"),
             folds=out("cohort", "folds.parquet"),
             studies=out("cohort", "studies.parquet"),
@@ -77,6 +80,7 @@ else:
             mem_mb=4000,
             runtime=60,
         params:
+            fingerprint=fingerprint_of("fit_ensemble"),
             code=code_fingerprint("fit_ensemble"),
             members=MEMBERS,
             settings=ENSEMBLE_SETTINGS,
@@ -89,6 +93,7 @@ else:
 
 rule write_submission:
     input:
+        clock=clock_of("write_submission"),
         probabilities=out("ensemble", "probabilities.parquet"),
         studies=out("cohort", "studies.parquet"),
         sample=SAMPLE_SUBMISSION,
@@ -105,6 +110,7 @@ rule write_submission:
         mem_mb=1000,
         runtime=10,
     params:
+        fingerprint=fingerprint_of("write_submission"),
         code=code_fingerprint("write_submission"),
     message:
         "Writing submission.csv"

@@ -3,10 +3,13 @@ include: "inputs/keypoints.smk"
 
 rule train_keypoints:
     input:
-        studies=out("cohort", "studies.parquet"),
-        folds=out("cohort", "folds.parquet"),
-        stacks=shards_of(out("convert", "{shard}", "stacks.parquet")),
-        landmarks=shards_of(out("convert", "{shard}", "landmarks.parquet")),
+        clock=clock_of("train_keypoints"),
+        studies=settled("train_keypoints", out("cohort", "studies.parquet")),
+        folds=settled("train_keypoints", out("cohort", "folds.parquet")),
+        stacks=settled("train_keypoints", shards_of(out("convert", "{shard}", "stacks.parquet"))),
+        landmarks=settled(
+            "train_keypoints", shards_of(out("convert", "{shard}", "landmarks.parquet"))
+        ),
     output:
         weights=out("keypoints", "{detector}", "fold_{fold}", "weights.safetensors"),
         history=out("keypoints", "{detector}", "fold_{fold}", "history.csv"),
@@ -23,9 +26,14 @@ rule train_keypoints:
     resources:
         mem_mb=2000,
         runtime=240,
-        gpu=1,
+        gpu=gpus,
     params:
+        fingerprint=fingerprint_of("train_keypoints"),
         code=lambda w: detector_code("train_keypoints", w.detector),
+        upstream=lambda w: made_with(
+            "index_cohort", "split_folds", "convert_dicom", "locate_landmarks"
+        ),
+        digest=training_digest("files", "series", "landmarks"),
         detector=lambda w: DETECTORS[w.detector],
         checkpoint=out("keypoints", ".checkpoints", "{detector}_fold_{fold}.pt"),
         seed=config["runtime"]["seed"],
@@ -39,9 +47,10 @@ rule train_keypoints:
 
 rule infer_keypoints:
     input:
-        studies=out("cohort", "studies.parquet"),
+        clock=clock_of("infer_keypoints"),
+        studies=settled("infer_keypoints", out("cohort", "studies.parquet")),
         # To models that were trained elsewhere every study is new: no folds.
-        folds=[] if APPLY else out("cohort", "folds.parquet"),
+        folds=[] if APPLY else settled("infer_keypoints", out("cohort", "folds.parquet")),
         stacks=out("convert", "{shard}", "stacks.parquet"),
         weights=lambda w: detector_weights(w.detector),
         levels=level_keypoints,
@@ -61,9 +70,12 @@ rule infer_keypoints:
     resources:
         mem_mb=2000,
         runtime=60,
-        gpu=1,
+        gpu=gpus,
     params:
+        fingerprint=fingerprint_of("infer_keypoints"),
         code=lambda w: detector_code("infer_keypoints", w.detector),
+        upstream=lambda w: made_with("index_cohort", "split_folds"),
+        digest=shard_digest("folds"),
         max_distance_mm=lambda w: DETECTORS[w.detector]["max_distance_mm"],
         seed=config["runtime"]["seed"],
         math_threads=config["runtime"]["math_threads"],
@@ -77,6 +89,7 @@ rule infer_keypoints:
 rule measure_keypoints:
     input:
         **{name: shards_of(out("keypoints", name, "{shard}.parquet")) for name in DETECTORS},
+        clock=clock_of("measure_keypoints"),
         stacks=shards_of(out("convert", "{shard}", "stacks.parquet")),
         landmarks=shards_of(out("convert", "{shard}", "landmarks.parquet")),
     output:
@@ -93,6 +106,7 @@ rule measure_keypoints:
         mem_mb=2000,
         runtime=20,
     params:
+        fingerprint=fingerprint_of("measure_keypoints"),
         code=code_fingerprint("measure_keypoints"),
         targets={name: block["target"] for name, block in DETECTORS.items()},
     message:

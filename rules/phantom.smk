@@ -1,4 +1,6 @@
 rule make_phantom:
+    input:
+        clock=clock_of("make_phantom"),
     output:
         labels=out("phantom", "train.csv"),
         coordinates=out("phantom", "train_label_coordinates.csv"),
@@ -19,6 +21,7 @@ rule make_phantom:
         mem_mb=2000,
         runtime=240,
     params:
+        fingerprint=fingerprint_of("make_phantom"),
         code=code_fingerprint(
             "make_phantom", resources=("resources/anatomy/lumbar_statistics.json",)
         ),

@@ -8,10 +8,12 @@ rule crop_rois:
     input:
         keypoints=lambda w: out("keypoints", ROI_SETS[w.roi_set]["detector"], f"{w.shard}.parquet"),
         stacks=out("convert", "{shard}", "stacks.parquet"),
-        labels=out("cohort", "labels.parquet"),
+        clock=clock_of("crop_rois"),
+        labels=settled("crop_rois", out("cohort", "labels.parquet")),
         # To models that were trained elsewhere every study is new: no folds.
-        folds=[] if APPLY else out("cohort", "folds.parquet"),
-        errors=trained("keypoints", "errors.json"),
+        folds=[] if APPLY else settled("crop_rois", out("cohort", "folds.parquet")),
+        # One detector's change must not crop anew around the points of the others.
+        errors=settled("crop_rois", trained("keypoints", "errors.json")),
     output:
         array=out("rois", "{roi_set}", "{shard}", "rois.npy"),
         table=out("rois", "{roi_set}", "{shard}", "rois.parquet"),
@@ -29,7 +31,10 @@ rule crop_rois:
         mem_mb=2000,
         runtime=60,
     params:
+        fingerprint=fingerprint_of("crop_rois"),
         code=code_fingerprint("crop_rois"),
+        upstream=lambda w: made_with("index_cohort", "split_folds", "measure_keypoints"),
+        digest=shard_digest("folds", "labels"),
         roi_set=lambda w: ROI_SETS[w.roi_set],
     message:
         "Cropping {wildcards.roi_set} around the keypoints of shard {wildcards.shard}"

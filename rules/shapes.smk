@@ -1,5 +1,6 @@
 rule fit_mean_shape:
     input:
+        clock=clock_of("fit_mean_shape"),
         landmarks=out("cohort", "landmarks.parquet"),
         stacks=shards_of(out("convert", "{shard}", "stacks.parquet")),
     output:
@@ -16,6 +17,7 @@ rule fit_mean_shape:
         mem_mb=1000,
         runtime=10,
     params:
+        fingerprint=fingerprint_of("fit_mean_shape"),
         code=code_fingerprint("fit_mean_shape"),
         math_threads=1,
     message:

@@ -1,4 +1,4 @@
-"""Stage draw_dag: rule graph and job graph, as mermaid text and, with graphviz, pictures."""
+"""Stage draw_dag: rule graph and job graph, as pictures and as mermaid text."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from spinegrade.runtime.stage import run_stage
 def main(job):
     """Draw both graphs of the workflow as configured into the folder of the outputs."""
     draw_graphs(
-        snakefile=Path(job.params.snakefile),
+        snakefile=Path(job.scriptdir).parent / "Snakefile",
         config=dict(job.params.config),
-        folder=Path(job.output.rules).parent,
+        folder=Path(job.output[0]).parent,
     )
 
 

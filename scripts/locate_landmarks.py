@@ -1,7 +1,6 @@
 """Stage locate_landmarks: annotated points of one shard to stack, slice and patient space."""
 
 from spinegrade.convert.landmarks import locate_shard
-from spinegrade.runtime.files import write_text
 from spinegrade.runtime.stage import run_stage
 
 
@@ -16,7 +15,6 @@ def main(job):
         job.output.located,
         job.output.rejected,
     )
-    write_text(job.params.digest_file, job.params.digest)
 
 
 run_stage(snakemake, main)

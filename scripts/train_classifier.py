@@ -24,6 +24,8 @@ def main(job):
         seed=job.params.seed,
         threads=job.params.math_threads,
         device=job.params.device,
+        # Not through params: how often it is saved changes no result, and must retrain nothing.
+        checkpoint_minutes=job.config["runtime"]["checkpoint_minutes"],
         code=job.params.code,
     )
 

@@ -22,9 +22,36 @@ def crops_of(classifier, file):
 
 
 def classifier_code(stage, classifier):
-    """Fingerprint of a stage with the models that a classifier names."""
-    architecture = module_of(CLASSIFIERS[classifier].architecture)
-    return code_fingerprint(stage, module_of("cell_grader"), architecture)
+    """Fingerprint of a stage with the models that a classifier names, and its loss."""
+    settings = CLASSIFIERS[classifier]
+    modules = [module_of("cell_grader"), module_of(settings.architecture)]
+    if stage == "train_classifier":
+        modules.append(losses.module_of(settings.loss))
+    return code_fingerprint(stage, *modules)
+
+
+def crops_made_with(classifier):
+    """Code and settings of all that a classifier's crops come from."""
+    roi_sets = CLASSIFIERS[classifier].roi_sets
+    rules = (
+        "index_cohort",
+        "split_folds",
+        "convert_dicom",
+        "locate_landmarks",
+        "measure_keypoints",
+    )
+    found = made_with(*rules)
+    for roi_set in roi_sets:
+        found[roi_set] = made_with("crop_rois", roi_set=roi_set)
+    for detector in detectors_behind([ROI_SETS[roi_set]["detector"] for roi_set in roi_sets]):
+        found[detector] = made_with("train_keypoints", "infer_keypoints", detector=detector)
+    return found
+
+
+def detectors_behind(detectors):
+    """These detectors and those whose points guide them, sorted."""
+    guides = {guide for name in detectors for guide in DETECTORS[name]["levels_from"]}
+    return sorted({*detectors, *(detectors_behind(sorted(guides)) if guides else ())})
 
 
 def crop_shapes_of(classifier):

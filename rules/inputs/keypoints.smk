@@ -1,4 +1,5 @@
 from spinegrade.keypoints.settings import check_detectors
+from spinegrade.losses import registry as losses
 from spinegrade.models.registry import module_of
 
 DETECTORS = config["keypoints"]["detectors"]
@@ -17,8 +18,12 @@ def detector_weights(detector):
 
 
 def detector_code(stage, detector):
-    """Fingerprint of a stage with the architecture that a detector names."""
-    return code_fingerprint(stage, module_of(DETECTORS[detector]["architecture"]["name"]))
+    """Fingerprint of a stage with the architecture that a detector names, and its loss."""
+    block = DETECTORS[detector]
+    modules = [module_of(block["architecture"]["name"])]
+    if stage == "train_keypoints":
+        modules.append(losses.module_of(block["training"]["loss"]))
+    return code_fingerprint(stage, *modules)
 
 
 def level_keypoints(wildcards):

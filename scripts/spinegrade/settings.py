@@ -102,4 +102,9 @@ def _contradictions(config: dict[str, Any]) -> list[str]:
             f"models.from is {source!r}: there is no such folder; name the results folder of a "
             "finished run, such as results/phantom_lumbar"
         )
+    elif source and Path(source).resolve() == Path("results", cohort["name"]).resolve():
+        found.append(
+            f"models.from is {source!r}, the results folder of this very cohort: it would "
+            "overwrite what it reads; give cohort.name another name"
+        )
     return found

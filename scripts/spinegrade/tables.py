@@ -14,6 +14,7 @@ import pandas as pd
 import pandera.pandas as pa
 import pyarrow.parquet as pq
 from pandera.errors import SchemaError, SchemaErrors
+from pyarrow.lib import ArrowException
 
 from spinegrade import names
 from spinegrade.errors import SpinegradeError
@@ -133,6 +134,26 @@ SCHEMAS: dict[str, dict[str, pa.Column]] = {
         "found": _text(),
         "action": _text(),
     },
+    # What conversion will make of a series as delivered, told from headers. codes: joined by
+    # commas. The geometry is that of the volume with most slices, null where there is none.
+    "verdicts": {
+        **_STUDY,
+        "series": _text(),
+        **_SPLIT,
+        "plane": _text(names.PLANES),
+        "weighting": _text(names.WEIGHTINGS),
+        "verdict": _text(("good", "partial", "refused")),
+        "codes": _text(),
+        "files": _whole(0),
+        "slices": _whole(0),
+        "volumes": _whole(0),
+        "rows": _whole(1, nullable=True),
+        "cols": _whole(1, nullable=True),
+        "row_spacing_mm": _real(0.0, nullable=True),
+        "col_spacing_mm": _real(0.0, nullable=True),
+        "slice_spacing_mm": _real(0.0, nullable=True),
+        "tilt_degrees": _real(0.0, 90.0, nullable=True),
+    },
     # Landmarks after convert (located) and keypoints: the same columns.
     "located_landmarks": _POINT,
     "keypoints": _POINT,
@@ -177,6 +198,7 @@ KEYS: dict[str, list[str]] = {
     "folds": ["study"],
     "stacks": ["study", "series", "stack"],
     "slices": ["study", "series", "stack", "index"],
+    "verdicts": ["study", "series"],
     "rois": ["roi_set", "row"],
     "truth": ["study", "condition", "level", "side"],
     "predictions": ["classifier", "study", "condition", "level", "side"],
@@ -230,12 +252,21 @@ def read_table(path: str | Path, kind: str) -> pd.DataFrame:
     """Read one Parquet table and check it against the schema ``kind``."""
     if not Path(path).exists():
         raise SpinegradeError(f"{path}: no such {kind} table; run the rule that makes it")
-    return check_table(pq.read_table(path).to_pandas(), kind, path)
+    return check_table(_read(path), kind, path)
+
+
+def _read(path: str | Path) -> pd.DataFrame:
+    try:
+        return pq.read_table(path).to_pandas()
+    except (ArrowException, OSError) as error:
+        raise SpinegradeError(
+            f"{path}: no Parquet table that can be read ({error}); remove it and run again"
+        ) from error
 
 
 def read_tables(paths: list[str] | list[Path], kind: str) -> pd.DataFrame:
     """Read the shards of one table and join them, checked once, in the order given."""
-    parts = [pq.read_table(path).to_pandas() for path in paths]
+    parts = [_read(path) for path in paths]
     joined = pd.concat([p for p in parts if len(p)] or parts[:1], ignore_index=True)
     return check_table(joined, kind, f"{len(parts)} shards of {Path(str(paths[0])).parent}")
 

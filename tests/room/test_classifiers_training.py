@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pydoc
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +15,8 @@ import pytest
 import torch
 from roi_helpers import SHAPE, write_crops
 from safetensors.torch import load_file
+from spinegrade.classifiers import train as train_module
+from spinegrade.classifiers.average import MovingAverage
 from spinegrade.classifiers.cells import Cells, files_of_sets, load_cells, log_prior, loss_weights
 from spinegrade.classifiers.network import load_network, save_network
 from spinegrade.classifiers.predict import predict
@@ -18,7 +25,7 @@ from spinegrade.classifiers.settings import (
     check_classifiers,
     settings_from_config,
 )
-from spinegrade.classifiers.train import Trainer, train_fold, weighted_losses
+from spinegrade.classifiers.train import Trainer, digest_of, train_fold, weighted_losses
 from spinegrade.errors import SpinegradeError
 from spinegrade.names import FORAMINAL, PROBABILITY_COLUMNS, SPINAL, SUBARTICULAR
 
@@ -59,9 +66,8 @@ def train(folder, cells: Cells, fold: int, chosen=None, **more: object):
         history=folder / f"{fold}.csv",
         checkpoint=folder / f"{fold}.pt",
         seed=5,
-        threads=1,
         device="cpu",
-        **more,
+        **{"threads": 1} | more,
     )
     return folder / f"{fold}.safetensors"
 
@@ -153,42 +159,129 @@ def test_three_ways_to_pool_slices(tmp_path, cells, pooling):
     np.testing.assert_allclose(new[list(PROBABILITY_COLUMNS)].sum(axis=1), 1)
 
 
-class Stopped(Exception):
+class Killed(BaseException):
     pass
 
 
-def test_a_resumed_run_ends_in_the_same_bytes(tmp_path, cells, monkeypatch):
-    chosen = settings(epochs=3)
-    whole = train(tmp_path, cells, 1, chosen, code="a").read_bytes()
-    history = (tmp_path / "1.csv").read_bytes()
-    stopped = tmp_path / "stopped"
-    stopped.mkdir()
-    epoch = Trainer.train_epoch
+def killed_at(patch: pytest.MonkeyPatch, owner: object, name: str, call: int) -> list[int]:
+    """Let the ``call``-th call of ``owner.name`` raise Killed before it does anything."""
+    calls, real = [], getattr(owner, name)
 
-    def dies_in_the_second(self):
-        if self.epoch == 1:
-            raise Stopped
-        return epoch(self)
+    def replaced(*arguments, **more):
+        calls.append(1)
+        if len(calls) == call:
+            raise Killed
+        return real(*arguments, **more)
 
-    monkeypatch.setattr(Trainer, "train_epoch", dies_in_the_second)
-    with pytest.raises(Stopped):
-        train(stopped, cells, 1, chosen, code="a")
-    assert (stopped / "1.pt").exists() and not (stopped / "1.safetensors").exists()
-    seen = []
-    monkeypatch.setattr(Trainer, "train_epoch", lambda self: seen.append(self.epoch) or epoch(self))
-    assert train(stopped, cells, 1, chosen, code="a").read_bytes() == whole
-    assert seen == [1, 2], "the first epoch was not done again"
-    assert (stopped / "1.csv").read_bytes() == history
+    patch.setattr(owner, name, replaced)
+    return calls
 
 
-def test_a_checkpoint_of_other_code_is_not_taken_up(tmp_path, cells, caplog):
-    trainer = Trainer(settings(epochs=1), SHAPES, cells, 1, 5, CPU)
-    trainer.run(tmp_path / "1.pt", "old")
-    train(tmp_path, cells, 1, code="b")
-    assert "other settings, data or code: training starts anew" in caplog.text
-    (tmp_path / "1.pt").write_bytes(b"not a checkpoint")
-    train(tmp_path, cells, 1, code="b")
-    assert "cannot be read" in caplog.text
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, cells) -> tuple[bytes, bytes]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    weights = train(folder, cells, 1, DISTURBED, code="a").read_bytes()
+    return weights, (folder / "1.csv").read_bytes()
+
+
+# 60 cells in batches of 16: 4 steps an epoch, 12 in all; one average a step. Dropout and dropped
+# paths draw from the global generator, augmentation from the training's own.
+DISTURBED = settings(epochs=3, dropout=0.3, drop_path=0.2)
+MOMENTS = {
+    "before the first step": ("spinegrade.classifiers.average.MovingAverage.update", 1, 0),
+    "in the first epoch": ("spinegrade.classifiers.average.MovingAverage.update", 3, 2),
+    "in the second epoch": ("spinegrade.classifiers.average.MovingAverage.update", 7, 6),
+    "at the last step": ("spinegrade.classifiers.average.MovingAverage.update", 12, 11),
+    "while a checkpoint is written": ("os.fsync", 6, 5),
+    "while the held-out loss is measured": ("spinegrade.classifiers.train.predict_cells", 1, 7),
+    "before the weights are written": ("spinegrade.classifiers.train.save_network", 1, 12),
+    "between weights and history": ("pandas.DataFrame.to_csv", -1, 12),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_training_ends_in_the_same_bytes(
+    tmp_path, cells, undisturbed, monkeypatch, moment
+):
+    place, call, kept = MOMENTS[moment]
+    owner, name = pydoc.locate(place.rpartition(".")[0]), place.rpartition(".")[2]
+    if call < 0:  # the last call, whose number the data digest decides
+        with monkeypatch.context() as patch:
+            calls = killed_at(patch, owner, name, -1)
+            train(tmp_path, cells, 1, DISTURBED, code="a")
+        call = len(calls)
+        (tmp_path / "1.safetensors").unlink()
+        (tmp_path / "1.csv").unlink()
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        killed_at(patch, owner, name, call)
+        train(tmp_path, cells, 1, DISTURBED, code="a", checkpoint_minutes=0)
+    assert (tmp_path / "1.pt").exists() == (kept > 0) and not (tmp_path / "1.csv").exists()
+    with monkeypatch.context() as patch:
+        steps = killed_at(patch, MovingAverage, "update", -1)
+        weights = train(tmp_path, cells, 1, DISTURBED, code="a").read_bytes()
+    assert len(steps) == 12 - kept, "what was done and kept was done again"
+    assert (weights, (tmp_path / "1.csv").read_bytes()) == undisturbed
+    assert not (tmp_path / "1.pt").exists()
+
+
+KILLS_ITSELF = """
+import os, signal, sys
+from pathlib import Path
+import test_classifiers_training as tests
+update, calls = tests.MovingAverage.update, []
+def killed(*arguments):
+    calls.append(1)
+    if len(calls) == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    update(*arguments)
+tests.MovingAverage.update = killed
+folder = Path(sys.argv[1])
+cells = tests.make_cells(folder)
+tests.train(folder, cells, 1, tests.DISTURBED, code="a", checkpoint_minutes=0)
+"""
+
+
+def test_a_process_killed_outright_ends_in_the_same_bytes(tmp_path, cells, undisturbed, caplog):
+    command = [sys.executable, "-c", KILLS_ITSELF, str(tmp_path)]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": ":".join(sys.path)}, check=False)
+    assert done.returncode == -signal.SIGKILL
+    caplog.set_level("INFO")
+    weights = train(tmp_path, cells, 1, DISTURBED, code="a").read_bytes()
+    assert (weights, (tmp_path / "1.csv").read_bytes()) == undisturbed
+    assert "goes on after epoch 1 of 3 and 2 of 4 steps" in caplog.text
+
+
+def test_a_checkpoint_of_another_training_is_refused_by_name(tmp_path, cells, caplog, monkeypatch):
+    def leave_a_checkpoint():
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            killed_at(patch, train_module, "save_network", 1)
+            train(tmp_path, cells, 1, settings(epochs=1), code="a")
+
+    other = replace(cells, table=cells.table.assign(grade=cells.table["grade"].shift(1).fillna(0)))
+    for again, words in (
+        ({"code": "b"}, "other code: training starts anew"),
+        ({"chosen": settings(epochs=1, dropout=0.4)}, "settings (dropout 0.2, now 0.4)"),
+        ({"cells": other}, "other data: training starts anew"),
+        ({"threads": 2}, "other math_threads (1, now 2)"),
+    ):
+        caplog.clear()
+        leave_a_checkpoint()
+        given = {"cells": cells, "chosen": settings(epochs=1), "code": "a"} | again
+        train(tmp_path, fold=1, **given)
+        assert words in caplog.text
+
+
+def test_the_digest_tells_every_crop_of_the_training(cells):
+    chosen = np.arange(20)
+    before = digest_of(cells, chosen)
+    assert digest_of(cells, chosen) == before
+    store = cells.stores["canal"]
+    row = cells.rows["canal"][chosen[cells.rows["canal"][chosen] >= 0][-1]]
+    shard = int(np.searchsorted(store.starts, row, side="right")) - 1
+    arrays = [np.array(array) for array in store.arrays]
+    arrays[shard][row - store.starts[shard], 0, 0, 0] ^= 1
+    stores = {**cells.stores, "canal": replace(store, arrays=arrays)}
+    assert digest_of(replace(cells, stores=stores), chosen) != before
 
 
 def test_no_model_predicts_what_it_was_trained_on(tmp_path, cells):

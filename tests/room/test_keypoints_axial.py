@@ -11,7 +11,8 @@ from keypoint_helpers import affine_of, write_stack
 from spinegrade.errors import SpinegradeError
 from spinegrade.keypoints.axial import candidates_of, find_axial
 from spinegrade.keypoints.inference import models_of
-from spinegrade.keypoints.levels import LevelPlace, fit_offsets, guide_weights, level_places
+from spinegrade.keypoints.levels import LevelPlace, guide_weights, level_places
+from spinegrade.keypoints.offsets import fit_offsets
 from spinegrade.keypoints.settings import check_detectors
 from spinegrade.keypoints.targets import TARGETS
 from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-import torch
 import yaml
 from keypoint_helpers import write_canal_cohort
 from spinegrade.errors import SpinegradeError
 from spinegrade.keypoints import training
-from spinegrade.keypoints.measure import point_errors, summary
-from spinegrade.keypoints.stages import infer_keypoints, measure_keypoints
+from spinegrade.keypoints.measure import measure_keypoints, point_errors, summary
+from spinegrade.keypoints.stages import infer_keypoints
+from spinegrade.losses.registry import build as build_loss
 from spinegrade.runtime.files import read_json
 from spinegrade.settings import SCHEMA_FOLDER, _fill_defaults
 from spinegrade.tables import read_table, write_table
@@ -27,7 +31,7 @@ def detector(**changes: object) -> dict:
         "target": "canal",
         "architecture": {"name": "heatmap_unet", "width": 8, "depth": 3},
         "grid": {"slices": 6, "rows": 32, "cols": 16, "pixel_mm": 5.0, "slice_mm": 5.0},
-        "training": {"epochs": 50, "batch_size": 4, "checkpoint_epochs": 2, "learning_rate": 0.02},
+        "training": {"epochs": 50, "batch_size": 2, "checkpoint_epochs": 2, "learning_rate": 0.02},
         "augmentation": {"shift_mm": 6, "scale": 0.05, "slice_shift_mm": 3, "slice_scale": 0},
     }
     config = {"detectors": {NAME: block}}
@@ -36,7 +40,9 @@ def detector(**changes: object) -> dict:
     return block
 
 
-def train(folder: Path, paths: dict[str, str], fold: int, block: dict, out: str = "run") -> Path:
+def train(
+    folder: Path, paths: dict[str, str], fold: int, block: dict, out: str = "run", **more: object
+) -> Path:
     weights = folder / out / f"fold_{fold}" / "weights.safetensors"
     training.train_keypoints(
         name=NAME,
@@ -49,10 +55,9 @@ def train(folder: Path, paths: dict[str, str], fold: int, block: dict, out: str 
         weights_path=str(weights),
         history_path=str(weights.with_name("history.csv")),
         checkpoint_path=str(folder / out / "checkpoint.pt"),
-        code="code",
         seed=7,
-        math_threads=1,
         device="cpu",
+        **{"code": "code", "math_threads": 1, "checkpoint_minutes": 5.0} | more,
     )
     return weights
 
@@ -63,49 +68,148 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, st
     return folder, write_canal_cohort(folder, studies=12)
 
 
-def test_a_resumed_training_ends_in_the_same_bytes(
+class Killed(BaseException):
+    pass
+
+
+def killed_at(patch: pytest.MonkeyPatch, owner: object, name: str, call: int) -> list[int]:
+    """Let the ``call``-th call of ``owner.name`` raise Killed before it does anything."""
+    calls, real = [], getattr(owner, name)
+
+    def replaced(*arguments: object, **more: object) -> object:
+        calls.append(1)
+        if len(calls) == call:
+            raise Killed
+        return real(*arguments, **more)
+
+    patch.setattr(owner, name, replaced)
+    return calls
+
+
+def made(weights: Path) -> tuple[bytes, bytes]:
+    return weights.read_bytes(), weights.with_name("history.csv").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cohort: tuple[Path, dict[str, str]]) -> tuple[bytes, bytes]:
+    first = made(train(*cohort, 0, detector(epochs=3), "whole"))
+    assert made(train(*cohort, 0, detector(epochs=3), "again")) == first
+    return first
+
+
+# Six samples in batches of two: three steps an epoch, nine in all; one average a step.
+TRAINER = training.DetectorTrainer
+MOMENTS = {
+    "before the first step": (TRAINER, "_average", 1, 0),
+    "in the first epoch": (TRAINER, "_average", 3, 2),
+    "in the second epoch": (TRAINER, "_average", 6, 5),
+    "at the last step": (TRAINER, "_average", 9, 8),
+    "while a checkpoint is written": (os, "fsync", 5, 4),
+    "before the weights are written": (training, "save_detector", 1, 9),
+    "between weights and history": (training, "write_text", 1, 9),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_training_ends_in_the_same_bytes(
+    cohort: tuple[Path, dict[str, str]],
+    undisturbed: tuple[bytes, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+) -> None:
+    owner, name, call, kept = MOMENTS[moment]
+    out = moment.replace(" ", "_")
+    block = detector(epochs=3)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        killed_at(patch, owner, name, call)
+        train(*cohort, 0, block, out, checkpoint_minutes=0)
+    checkpoint = cohort[0] / out / "checkpoint.pt"
+    assert checkpoint.exists() == (kept > 0)
+    with monkeypatch.context() as patch:
+        steps = killed_at(patch, TRAINER, "_average", -1)
+        weights = train(*cohort, 0, block, out)
+    assert len(steps) == 9 - kept, "what was done and kept was done again"
+    assert made(weights) == undisturbed and not checkpoint.exists()
+
+
+KILLS_ITSELF = """
+import json, os, signal, sys
+from pathlib import Path
+import test_keypoints_training as tests
+average, calls = tests.TRAINER._average, []
+def killed(*arguments):
+    calls.append(1)
+    if len(calls) == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+    average(*arguments)
+tests.TRAINER._average = killed
+block = tests.detector(epochs=3)
+cohort = Path(sys.argv[1]), json.loads(sys.argv[2])
+tests.train(*cohort, 0, block, "sigkill", checkpoint_minutes=0)
+"""
+
+
+def test_a_process_killed_outright_ends_in_the_same_bytes(
+    cohort: tuple[Path, dict[str, str]],
+    undisturbed: tuple[bytes, bytes],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    command = [sys.executable, "-c", KILLS_ITSELF, str(cohort[0]), json.dumps(cohort[1])]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": ":".join(sys.path)}, check=False)
+    assert done.returncode == -signal.SIGKILL
+    caplog.set_level("INFO")
+    assert made(train(*cohort, 0, detector(epochs=3), "sigkill")) == undisturbed
+    assert "goes on after epoch 1 of 3 and 2 of 3 steps" in caplog.text
+
+
+def test_a_checkpoint_is_kept_every_so_many_epochs(
     cohort: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, paths = cohort
-    block = detector(epochs=4)
-    whole = train(folder, paths, 0, block, "whole").read_bytes()
-    again = train(folder, paths, 0, block, "again").read_bytes()
-    assert whole == again
-
-    average, calls = training._average, []
-
-    def killed(*arguments: object) -> None:
-        calls.append(1)
-        if len(calls) == 6:  # the third epoch's second step
-            raise KeyboardInterrupt
-        average(*arguments)
-
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_average", killed)
-        with pytest.raises(KeyboardInterrupt):
-            train(folder, paths, 0, block, "resumed")
-    checkpoint = folder / "resumed" / "checkpoint.pt"
-    assert torch.load(checkpoint, weights_only=True)["state"]["history"][-1][0] == 1
-    calls.clear()
-    monkeypatch.setattr(training, "_average", lambda *a: (calls.append(1), average(*a)))
-    assert train(folder, paths, 0, block, "resumed").read_bytes() == whole
-    assert len(calls) == 4  # two of four epochs, two steps each
-    assert not checkpoint.exists()
-    history = pd.read_csv(folder / "resumed" / "fold_0" / "history.csv")
-    assert history["epoch"].tolist() == [0, 1, 2, 3]
+        saved = killed_at(patch, training.Checkpoint, "save", -1)
+        train(*cohort, 0, detector(epochs=5), "often")
+    assert len(saved) == 3  # after the second, the fourth and the last epoch
 
 
-def test_a_checkpoint_of_other_settings_is_passed_over(
+def test_a_checkpoint_of_another_training_is_refused_by_name(
     cohort: tuple[Path, dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     folder, paths = cohort
-    stray = folder / "stray" / "checkpoint.pt"
-    stray.parent.mkdir()
-    torch.save({"fingerprint": "other", "state": {"history": [[0]]}}, stray)
-    weights = train(folder, paths, 0, detector(epochs=1), "stray")
-    assert weights.exists() and not stray.exists()
-    stray.write_bytes(b"cut off")
-    train(folder, paths, 0, detector(epochs=1), "stray")
+    landmarks = read_table(paths["located_landmarks"], "located_landmarks")
+    fewer = folder / "fewer.parquet"
+    write_table(fewer, landmarks[landmarks["study"] != "s03"], "located_landmarks")
+    once = detector(epochs=1)
+    cases = (
+        ({"code": "other"}, paths, once, "other code: training starts anew"),
+        ({}, paths, detector(epochs=1, loss="other"), "settings (training.loss 'point_"),
+        ({}, paths | {"located_landmarks": str(fewer)}, once, "other data: training starts"),
+        ({"math_threads": 2}, paths, once, "other math_threads (1, now 2)"),
+    )
+    monkeypatch.setattr(
+        training, "build_loss", lambda _, **options: build_loss("point_cross_entropy", **options)
+    )
+    for more, given, block, words in cases:
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            killed_at(patch, training, "save_detector", 1)
+            train(folder, paths, 0, once, "stray")
+        caplog.clear()
+        train(folder, given, 0, block, "stray", **more)
+        assert words in caplog.text
+
+
+def test_how_often_is_saved_makes_no_other_training(
+    cohort: tuple[Path, dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        killed_at(patch, training, "save_detector", 1)
+        train(*cohort, 0, detector(epochs=2), "seldom")
+    caplog.clear()
+    train(*cohort, 0, detector(epochs=2, checkpoint_epochs=9), "seldom", checkpoint_minutes=60)
+    assert "starts anew" not in caplog.text
 
 
 def test_dots_are_found_out_of_fold_and_measured(cohort: tuple[Path, dict[str, str]]) -> None:

@@ -206,7 +206,8 @@ def test_a_shard_has_a_row_a_keypoint(tmp_path):
 
 def test_one_bad_study_is_left_out(tmp_path, caplog):
     stack, points, labels, folds = shard_inputs(tmp_path)
-    broken = replace(stack, study="s0", path=tmp_path / "absent.nii")
+    broken = replace(stack, study="s0", path=tmp_path / "broken.nii")
+    broken.path.write_bytes(b"no volume")
     both = pd.concat([points.assign(study="s0"), points], ignore_index=True)
     _, table = crop_shard(roi(), both, [broken, stack], labels, folds, Jitter(1, 0))
     assert set(table["study"]) == {"s1"}

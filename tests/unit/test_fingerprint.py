@@ -24,7 +24,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def fresh(*modules: str, resources: tuple[str, ...] = ()) -> str:
-    fingerprint._digest_and_imports.cache_clear()
     return fingerprint.code_fingerprint("stage", *modules, resources=resources)
 
 
@@ -56,6 +55,46 @@ def test_a_resource_counts_by_content(project: Path) -> None:
     before = fresh(resources=("resource.json",))
     (project.parents[1] / "resource.json").write_text('{"a": 1}')
     assert fresh(resources=("resource.json",)) != before
+
+
+def test_the_pin_of_a_package_counts_where_it_is_imported(project: Path) -> None:
+    (project / "far.py").write_text("import numpy\n\nvalue = 1\n")
+    pins = project.parents[1] / "requirements.txt"
+    pins.write_text("numpy==2.0\ntorch==1.0\n")
+    fingerprint._pins.cache_clear()
+    before = fresh()
+    for text, same in (("numpy==2.0\ntorch==9.0\n", True), ("numpy==3.0\ntorch==9.0\n", False)):
+        pins.write_text(text)
+        fingerprint._pins.cache_clear()
+        assert (fresh() == before) is same
+
+
+def test_a_module_that_only_logs_leaves_it(project: Path) -> None:
+    (project / "runtime").mkdir()
+    (project / "runtime" / "__init__.py").write_text("")
+    (project / "runtime" / "training_log.py").write_text("text = 1\n")
+    (project / "near.py").write_text("from spinegrade.runtime.training_log import text\n")
+    before = fresh()
+    (project / "runtime" / "training_log.py").write_text("text = 2\n")
+    assert fresh() == before
+
+
+def test_what_was_found_is_kept_for_the_next_process(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = []
+    monkeypatch.setattr(fingerprint.atexit, "register", ends.append)
+    monkeypatch.setattr(fingerprint, "_KNOWN", {})
+    fingerprint.remember_in(tmp_path / "kept.json")
+    before = fresh()
+    ends[0]()
+    monkeypatch.setattr(fingerprint, "_KNOWN", {})
+    fingerprint.remember_in(tmp_path / "kept.json")
+    monkeypatch.setattr(fingerprint.ast, "parse", None)  # nothing is parsed again
+    assert fresh() == before
+    (project / "far.py").write_text("value = 22\n")
+    with pytest.raises(TypeError):
+        fresh()
 
 
 def test_an_unknown_module_is_named(project: Path) -> None:

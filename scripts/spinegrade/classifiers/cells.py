@@ -14,6 +14,7 @@ from spinegrade.classifiers.settings import CropShape
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import AFFINE_COLUMNS
 from spinegrade.names import CONDITIONS, GRADE_WEIGHTS, LUMBAR_LEVELS
+from spinegrade.runtime.arrays import open_array
 from spinegrade.tables import read_table
 
 CELL_KEY = ["study", "condition", "level", "side"]
@@ -76,7 +77,7 @@ def open_store(
     """
     mapped, parts, starts = [], [], [0]
     for array_path, table_path in zip(arrays, tables, strict=True):
-        array = np.load(array_path, mmap_mode="r", allow_pickle=False)
+        array = open_array(array_path)
         table = read_table(table_path, "rois")
         if array.shape != (len(table), *shape.stored):
             raise SpinegradeError(

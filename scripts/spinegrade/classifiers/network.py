@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -57,11 +57,14 @@ def load_network(
 
     Raises SpinegradeError for weights of another network or without that record.
     """
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise SpinegradeError(f"{path}: cannot be read ({error}); train it again") from error
     if "training" not in metadata:
         raise SpinegradeError(f"{path}: does not say what it was trained on; train it again")
-    tensors = load_file(path)
     # Whatever it was trained from is in the file: no pretrained weights are looked up.
     bare = replace(settings, pretrained=None)
     network = build_network(bare, shapes, tensors["prior"].numpy())

@@ -65,7 +65,8 @@ class Settings:
     """One classifier of the config's block ``classifiers.<name>``.
 
     ``views``: for each condition the roi sets whose crops speak for it. ``pooling`` is one
-    of ``ARCHITECTURES``; ``head`` holds further options of that model. ``precision_cpu``
+    of ``ARCHITECTURES``; ``head`` holds further options of that model. ``loss`` is the name of a
+    module in ``losses``. ``precision_cpu``
     and ``precision_cuda`` are float32, bfloat16 or (CUDA) float16; bfloat16 is taken only where
     the hardware computes it. ``test_draws`` adds that many jittered looks to each prediction.
     """
@@ -85,6 +86,7 @@ class Settings:
     weight_decay: float = 0.05
     warmup: float = 0.1
     ema_decay: float = 0.98
+    loss: str = "weighted_cross_entropy"
     validate_every: int = 5
     test_draws: int = 0
     precision_cpu: str = "float32"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,11 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from spinegrade.classifiers.average import MovingAverage
 from spinegrade.classifiers.batches import BatchMaker
 from spinegrade.classifiers.cells import Cells, log_prior, loss_weights
-from spinegrade.classifiers.checkpoint import fingerprint_of, load_checkpoint, save_checkpoint
 from spinegrade.classifiers.network import (
     autocast,
     build_network,
@@ -28,10 +27,17 @@ from spinegrade.classifiers.network import (
 )
 from spinegrade.classifiers.settings import CropShape, Settings
 from spinegrade.errors import SpinegradeError
+from spinegrade.losses.registry import build as build_loss
+from spinegrade.runtime.checkpoint import (
+    Checkpoint,
+    random_state,
+    restore_random_state,
+    training_parts,
+)
 from spinegrade.runtime.files import atomic_path
-from spinegrade.runtime.progress import Progress
 from spinegrade.runtime.seeds import stream_seed
 from spinegrade.runtime.torch_setup import prepare
+from spinegrade.runtime.training_log import TrainingLog
 
 _LOGGER = logging.getLogger("spinegrade")
 
@@ -67,8 +73,8 @@ def weighted_losses(
 class Trainer:
     """One fold of a classifier in training; ``run`` trains it to the end.
 
-    All draws of an epoch come from streams named by the epoch, so that a run resumed at an
-    epoch's end goes on bit for bit as one that was never stopped.
+    All draws of an epoch come from streams named by the epoch, and a state holds how far they
+    are, so that a run resumed anywhere goes on bit for bit as one that was never stopped.
     """
 
     def __init__(
@@ -97,8 +103,12 @@ class Trainer:
         )
         self.dtype = precision_of(settings, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
+        self.loss = build_loss(settings.loss)
         self.steps_an_epoch = math.ceil(len(self.inside) / settings.batch_size)
+        self.draws = torch.Generator(device)
         self.epoch = 0
+        self.step = 0  # steps done of the epoch that is under way
+        self.total = torch.zeros((), device=device)  # their losses, each by its number of cells
         self.history: list[dict[str, float]] = []
 
     @property
@@ -106,40 +116,44 @@ class Trainer:
         """The studies whose labels this fold learns from, sorted."""
         return sorted(self.cells.table["study"].iloc[self.inside].unique())
 
-    def run(self, checkpoint: Path | None = None, fingerprint: str = "") -> None:
-        """Train to the last epoch, resuming from ``checkpoint`` and keeping it up to date."""
-        if checkpoint is not None:
-            state = load_checkpoint(checkpoint, fingerprint, self.device)
-            if state is not None:
-                self.restore(state)
-                _LOGGER.info("resumed after epoch %d of %s", self.epoch, checkpoint)
-        name = f"{self.settings.name} fold {self.fold}"
-        counter = Progress(f"training {name}", self.settings.epochs - self.epoch)
-        while self.epoch < self.settings.epochs:
-            row = self.train_epoch()
-            if checkpoint is not None:
-                save_checkpoint(checkpoint, fingerprint, self.state())
-            held_out = row["held_out_loss"]
-            note = f"loss {row['train_loss']:.3f}"
-            counter.step(note=note + ("" if held_out is None else f", held out {held_out:.3f}"))
+    def run(self, checkpoint: Checkpoint) -> None:
+        """Train to the last epoch, from ``checkpoint`` on and keeping it up to date."""
+        state = checkpoint.load()
+        if state is not None:
+            self.restore(state)
+        name, epochs = f"{self.settings.name}, fold {self.fold}", self.settings.epochs
+        done = (self.epoch, self.step)
+        log = TrainingLog(name, epochs, self.steps_an_epoch, *done, checkpoint.path)
 
-    def train_epoch(self) -> dict[str, Any]:
-        """One pass over the training cells; returns its row of the history."""
+        def after_step() -> None:
+            if self.step < self.steps_an_epoch:
+                checkpoint.save_if_due(self.state)
+                log.step()
+
+        while self.epoch < epochs:
+            row = self.train_epoch(after_step)
+            checkpoint.save(self.state())
+            log.epoch(row["train_loss"], row["learning_rate"], row["held_out_loss"])
+
+    def train_epoch(self, after_step: Callable[[], None] = lambda: None) -> dict[str, Any]:
+        """The steps that are left of one pass over the training cells; its row of the history."""
         stream = stream_seed(self.seed, self.settings.name, self.fold, "epoch", self.epoch)
-        torch.manual_seed(stream)
-        draws = torch.Generator(self.device).manual_seed(stream)
+        if self.step == 0:
+            torch.manual_seed(stream)
+            self.draws.manual_seed(stream)
+            self.total = torch.zeros((), device=self.device)
         order = np.random.default_rng(stream).permutation(len(self.inside))
         self.network.train()
-        total = torch.zeros((), device=self.device)
         # Equal parts: a last batch of one crop would spoil the running statistics.
-        for number, part in enumerate(np.array_split(order, self.steps_an_epoch)):
-            rate = self.learning_rate(self.epoch * self.steps_an_epoch + number)
+        for part in np.array_split(order, self.steps_an_epoch)[self.step :]:
+            rate = self.learning_rate(self.epoch * self.steps_an_epoch + self.step)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            batch = self.maker.make(self.inside[part], self.settings.augmentation, draws)
+            batch = self.maker.make(self.inside[part], self.settings.augmentation, self.draws)
             with autocast(self.device, self.dtype):
                 logits = self.network(*batch)
-            loss = self.loss(logits, torch.from_numpy(part).to(self.device))
+            chosen = torch.from_numpy(part).to(self.device)
+            loss = self.loss(logits, self.grades[chosen], self.weights[chosen])
             self.optimiser.zero_grad(set_to_none=True)
             self.scaler.scale(loss).backward()
             self.scaler.unscale_(self.optimiser)
@@ -147,21 +161,18 @@ class Trainer:
             self.scaler.step(self.optimiser)
             self.scaler.update()
             self.average.update(self.network)
-            total += loss.detach() * len(part)
-        self.epoch += 1
+            self.total += loss.detach() * len(part)
+            self.step += 1
+            after_step()
+        self.epoch, self.step = self.epoch + 1, 0
         row = {
             "epoch": self.epoch,
             "learning_rate": rate,
-            "train_loss": float(total) / len(order),
+            "train_loss": float(self.total) / len(self.inside),
             "held_out_loss": self.held_out_loss() if self._validates() else None,
         }
         self.history.append(row)
         return row
-
-    def loss(self, logits: Tensor, part: Tensor) -> Tensor:
-        """Mean weighted log loss of a batch; the weights' mean over the training set is 1."""
-        losses = functional.cross_entropy(logits, self.grades[part], reduction="none")
-        return (losses * self.weights[part]).mean()
 
     def held_out_loss(self) -> float:
         """Mean over the conditions of the weighted log loss on the held-out fold.
@@ -185,23 +196,30 @@ class Trainer:
         """All that a resumed run needs, as tensors and plain values."""
         return {
             "epoch": self.epoch,
+            "step": self.step,
+            "total": self.total,
             "network": self.network.state_dict(),
             "average": self.average.model.state_dict(),
             "average_steps": self.average.steps,
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "history": self.history,
+            "draws": self.draws.get_state(),
+            "random": random_state(self.device),
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Take up a ``state``."""
         self.network.load_state_dict(state["network"])
         self.average.model.load_state_dict(state["average"])
         self.average.steps = state["average_steps"]
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
-        self.epoch = state["epoch"]
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.total = state["total"].to(self.device)
         self.history = state["history"]
+        self.draws.set_state(state["draws"])
+        restore_random_state(state["random"], self.device)
 
     def _validates(self) -> bool:
         last = self.epoch == self.settings.epochs
@@ -217,6 +235,22 @@ def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str,
     ]
 
 
+def digest_of(cells: Cells, chosen: NDArray[np.int64]) -> str:
+    """Fingerprint of the cells at the places ``chosen`` and of all that is known of their crops."""
+    table = cells.table.iloc[chosen]
+    digest = hashlib.sha256(table.to_csv(index=False).encode())
+    for name, store in cells.stores.items():
+        rows = cells.rows[name][chosen]
+        digest.update(f"{name} {store.shape}".encode() + rows.tobytes())
+        rows = rows[rows >= 0]
+        for array in (store.flips_x, store.shift_px, store.shift_slices):
+            digest.update(array[rows].tobytes())
+        # A few at a time: all of them need not fit into memory.
+        for start in range(0, len(rows), 256):
+            digest.update(store.take(rows[start : start + 256]))
+    return digest.hexdigest()
+
+
 def train_fold(
     settings: Settings,
     shapes: Mapping[str, CropShape],
@@ -229,24 +263,32 @@ def train_fold(
     threads: int,
     device: str = "auto",
     code: str = "",
+    checkpoint_minutes: float = 5.0,
 ) -> None:
     """Train one fold and write its (averaged) ``weights`` and its ``history``.
 
-    ``checkpoint`` is removed once both stand. ``code`` is the fingerprint of the code; with
-    other code, settings, data or threads a checkpoint is not taken up.
+    It goes on from ``checkpoint`` where that is of this same training, saves it at each epoch's
+    end and at least every ``checkpoint_minutes``, and removes it once both stand. ``code`` is the
+    fingerprint of the code.
     """
     place = prepare(stream_seed(seed, settings.name, fold), threads, device)
     trainer = Trainer(settings, shapes, cells, fold, seed, place)
-    graded = cells.table.iloc[trainer.inside]
-    digest = int(pd.util.hash_pandas_object(graded, index=False).sum())
-    fingerprint = fingerprint_of(settings.as_dict(), code, digest, threads, str(place), seed)
+    precision = str(trainer.dtype).removeprefix("torch.")
+    parts = training_parts(
+        code=code,
+        settings={**settings.as_dict(), "fold": fold, "seed": seed},
+        data=digest_of(cells, np.concatenate([trainer.inside, trainer.outside])),
+        math_threads=threads,
+        device=place,
+        precision=precision,
+    )
     _LOGGER.info(
         "%d cells of %d studies to learn from, %d held out; %s, %s",
-        *(len(trainer.inside), len(trainer.trained_on), len(trainer.outside), place),
-        str(trainer.dtype).removeprefix("torch."),
+        *(len(trainer.inside), len(trainer.trained_on), len(trainer.outside), place, precision),
     )
-    trainer.run(checkpoint, fingerprint)
+    kept = Checkpoint(checkpoint, parts, checkpoint_minutes)
+    trainer.run(kept)
+    save_network(weights, trainer.average.model, fold, trainer.trained_on)
     with atomic_path(history) as temporary:
         pd.DataFrame(trainer.history).to_csv(temporary, index=False)
-    save_network(weights, trainer.average.model, fold, trainer.trained_on)
-    checkpoint.unlink(missing_ok=True)
+    kept.remove()

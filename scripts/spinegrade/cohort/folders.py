@@ -6,23 +6,24 @@ No image is opened. One directory listing a study and one a series.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from pathlib import Path
 
-from spinegrade.errors import SpinegradeError
 from spinegrade.runtime.progress import Progress
 
+_LOGGER = logging.getLogger("spinegrade")
 IMAGE_SUFFIX = ".dcm"
 
 
 def _folders(path: str | Path) -> list[os.DirEntry[str]]:
+    """The folders in ``path``; none, with a warning, where it cannot be listed."""
     try:
         with os.scandir(path) as entries:
             found = [e for e in entries if not e.name.startswith(".") and e.is_dir()]
     except OSError as error:
-        raise SpinegradeError(
-            f"{path}: the folder cannot be listed ({error}); make it readable and run again"
-        ) from error
+        _LOGGER.warning("%s: counted as empty, it cannot be listed (%s)", path, error.strerror)
+        return []
     return sorted(found, key=lambda entry: entry.name)
 
 
@@ -34,17 +35,15 @@ def _count_images(path: str) -> int:
                 for entry in entries
             )
     except OSError as error:
-        raise SpinegradeError(
-            f"{path}: the folder cannot be listed ({error}); make it readable and run again"
-        ) from error
+        _LOGGER.warning("%s: counted as empty, it cannot be listed (%s)", path, error.strerror)
+        return 0
 
 
 def scan_images(folder: str | Path) -> dict[str, dict[str, int]]:
     """Number of image files by study and series under ``folder``, sorted by name.
 
     An image file ends in .dcm (any case). Hidden entries and loose files are passed over.
-    A folder that is not there holds no study. Raises SpinegradeError for one that cannot
-    be listed.
+    A folder that is not there, or that cannot be listed, holds no study or file.
     """
     if not Path(folder).is_dir():
         return {}

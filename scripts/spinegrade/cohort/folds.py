@@ -18,7 +18,6 @@ move its study either.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
 
@@ -26,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from spinegrade.cohort.csv_file import read_csv_file
+from spinegrade.cohort.fold_rule import fold_of
 from spinegrade.cohort.problems import Problems
 from spinegrade.cohort.read_tables import snake
 from spinegrade.errors import SpinegradeError
@@ -34,12 +34,6 @@ _LOGGER = logging.getLogger("spinegrade")
 STRATA = 4
 POOR_BALANCE = 0.6
 SALTS_TRIED = 2000
-
-
-def fold_of(study: str, folds: int, salt: int) -> int:
-    """Fold 0 .. ``folds`` - 1 of a study: SHA-256 of salt and id, modulo ``folds``."""
-    digest = hashlib.sha256(f"fold:{salt}:{study}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") % folds
 
 
 def severity_strata(labels: pd.DataFrame) -> pd.Series:

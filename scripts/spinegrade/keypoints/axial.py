@@ -19,7 +19,8 @@ from spinegrade.keypoints.inference import (
     point_rows,
     rejection,
 )
-from spinegrade.keypoints.levels import LevelPlace, level_places, mean_offsets
+from spinegrade.keypoints.levels import LevelPlace, level_places
+from spinegrade.keypoints.offsets import mean_offsets
 from spinegrade.keypoints.samples import stacks_by_study
 from spinegrade.names import SPINAL
 from spinegrade.runtime.progress import progress

@@ -1,4 +1,4 @@
-"""A detector: its network with the settings and steps that it needs to find points."""
+"""A trained detector: its network with the settings and steps that it needs to find points."""
 
 from __future__ import annotations
 
@@ -11,18 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spinegrade.errors import SpinegradeError
-from spinegrade.keypoints.decode import Steps
-from spinegrade.keypoints.levels import Offsets
+from spinegrade.keypoints.network import HEADER, build_network, normalised
+from spinegrade.keypoints.offsets import Offsets
+from spinegrade.keypoints.steps import Steps
 from spinegrade.keypoints.targets import TARGETS, Target
-from spinegrade.models.registry import build
-from spinegrade.runtime.files import atomic_path
-
-# A file's header keeps one key, since several come out in no fixed order.
-_HEADER = "spinegrade"
 
 
 class Detector(NamedTuple):
@@ -75,51 +70,11 @@ class Detector(NamedTuple):
         return in_plane, None if found.slices is None else found.slices.double().softmax(dim=2)
 
 
-def normalised(images: Tensor) -> Tensor:
-    """Images of 0 .. 1 as the networks take them, about zero mean and unit spread."""
-    images = (images - 0.3) / 0.25
-    return images.contiguous(memory_format=torch.channels_last)
-
-
-def build_network(settings: Mapping[str, Any]) -> nn.Module:
-    """The untrained network of a detector's config block."""
-    target = TARGETS[settings["target"]]
-    options = dict(settings["architecture"])
-    network = build(
-        options.pop("name"),
-        in_channels=settings["grid"]["slices"],
-        points=len(target.points),
-        slices=settings["grid"]["slices"] if target.plane == "sagittal" else 0,
-        **options,
-    )
-    return network.to(memory_format=torch.channels_last)
-
-
-def save_detector(
-    path: str | Path,
-    weights: Mapping[str, Tensor],
-    settings: Mapping[str, Any],
-    steps: Steps | None,
-    offsets: Offsets,
-    provenance: Mapping[str, Any],
-) -> None:
-    """Write weights with all else that a detector needs, and provenance, in the file's header."""
-    header = {
-        "settings": settings,
-        "steps": steps.to_lists() if steps else None,
-        "offsets": offsets,
-        "provenance": provenance,
-    }
-    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {_HEADER: json.dumps(header, sort_keys=True)})
-
-
 def load_detector(path: str | Path, device: torch.device) -> Detector:
     """Read a detector; raises SpinegradeError for a file that is none, or is broken."""
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[_HEADER])
+            header = json.loads((file.metadata() or {})[HEADER])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         network = build_network(header["settings"])
         network.load_state_dict(weights)

@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import Affine, to_mm
 from spinegrade.geometry.planes import nearest_slice
-from spinegrade.keypoints.decode import decode, mean_steps
+from spinegrade.keypoints.decode import decode
 from spinegrade.keypoints.detector import Detector
 from spinegrade.keypoints.grids import Grid
 from spinegrade.keypoints.levels import (
     LevelPlace,
     guide_weights,
     level_places,
-    mean_offsets,
 )
+from spinegrade.keypoints.offsets import mean_offsets
 from spinegrade.keypoints.samples import grid_of, stacks_by_study
+from spinegrade.keypoints.steps import mean_steps
 from spinegrade.keypoints.targets import Target
 from spinegrade.runtime.progress import progress
 from spinegrade.tables import check_table, empty_table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spinegrade.geometry.affine import Affine, to_pixels
+from spinegrade.keypoints.offsets import Offsets, middles
 from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL
 
-Offsets = Mapping[str, Sequence[float]]
-_MM = ["x_mm", "y_mm", "z_mm"]
 # How far another sequence's word on a level may be off (twice what was measured on phantoms),
 # and how little a place counts that it speaks against: heatmaps that all contradict it clearly
 # still win.
@@ -28,34 +27,6 @@ class LevelPlace(NamedTuple):
     condition: str
 
 
-def _middles(points: pd.DataFrame, condition: str) -> pd.DataFrame:
-    of_condition = points[points["condition"] == condition]
-    return of_condition.groupby(["study", "level"])[_MM].mean()
-
-
-def fit_offsets(landmarks: pd.DataFrame, studies: Iterable[str]) -> dict[str, list[float]]:
-    """By level the mean step (LPS mm) from the middle of the foramina to the canal point.
-
-    Over the studies among ``studies`` with both; a level that none shows takes the mean of the
-    others, and zeros where no study has both.
-    """
-    chosen = landmarks[landmarks["study"].isin(set(studies))]
-    steps = (_middles(chosen, SPINAL) - _middles(chosen, FORAMINAL)).dropna()
-    by_level = steps.groupby("level").mean()
-    usual = by_level.mean() if len(by_level) else pd.Series(0.0, index=_MM)
-    return {
-        level: (by_level.loc[level] if level in by_level.index else usual).tolist()
-        for level in LUMBAR_LEVELS
-    }
-
-
-def mean_offsets(offsets: Sequence[Offsets]) -> dict[str, list[float]]:
-    """The mean over several models' offsets."""
-    return {
-        level: np.mean([one[level] for one in offsets], axis=0).tolist() for level in LUMBAR_LEVELS
-    }
-
-
 def level_places(points: pd.DataFrame, offsets: Offsets) -> dict[str, LevelPlace]:
     """Where each level of one study lies, from its keypoints or located landmarks.
 
@@ -64,8 +35,8 @@ def level_places(points: pd.DataFrame, offsets: Offsets) -> dict[str, LevelPlace
     """
     found = {}
     for condition in (FORAMINAL, SPINAL):
-        middles = _middles(points, condition)
-        for (_, level), middle in zip(middles.index, middles.to_numpy(), strict=True):
+        found_at = middles(points, condition)
+        for (_, level), middle in zip(found_at.index, found_at.to_numpy(), strict=True):
             moved = middle + offsets[level] if condition == FORAMINAL else middle
             found[level] = LevelPlace(tuple(moved.tolist()), condition)
     return {level: found[level] for level in LUMBAR_LEVELS if level in found}

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import to_pixels
+from spinegrade.keypoints.targets import TARGETS
 from spinegrade.names import LUMBAR_LEVELS
-from spinegrade.volumes import Stack
+from spinegrade.runtime.files import atomic_path, write_json
+from spinegrade.tables import read_tables
+from spinegrade.volumes import Stack, load_stacks
 
 _MM = ["x_mm", "y_mm", "z_mm"]
 _CELL = ["study", "condition", "level", "side"]
@@ -165,3 +170,37 @@ def summaries(errors: pd.DataFrame) -> dict[str, Any]:
         }
         found[detector] = {**summary(rows), "levels": by_level}
     return found
+
+
+def measure_keypoints(
+    *,
+    targets: Mapping[str, str],
+    keypoints_paths: Mapping[str, Sequence[str]],
+    stacks_paths: Sequence[str],
+    landmarks_paths: Sequence[str],
+    errors_path: str,
+    summary_path: str,
+) -> None:
+    """Measure every detector's out-of-fold error against the located landmarks.
+
+    ``targets`` maps detectors to what they look for. Raises SpinegradeError where a detector has
+    no point to be measured by: crops could not be jittered by its error then.
+    """
+    landmarks = read_tables(list(landmarks_paths), "located_landmarks")
+    stacks = load_stacks(stacks_paths)
+    parts = []
+    for name, target in targets.items():
+        keypoints = read_tables(list(keypoints_paths[name]), "keypoints")
+        out_of_fold = keypoints[keypoints["source"].str.startswith(f"{name}:fold_")]
+        of_target = landmarks[landmarks["condition"] == TARGETS[target].condition]
+        errors = point_errors(name, out_of_fold, of_target, stacks)
+        if errors.empty:
+            raise SpinegradeError(
+                f"detector {name}: none of its {len(out_of_fold)} out-of-fold keypoints has a "
+                "landmark to be measured by; check train_label_coordinates.csv"
+            )
+        parts.append(errors)
+    joined = pd.concat(parts, ignore_index=True)
+    with atomic_path(errors_path) as temporary:
+        joined.to_parquet(temporary, index=False)
+    write_json(summary_path, summaries(joined))

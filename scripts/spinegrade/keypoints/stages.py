@@ -1,19 +1,13 @@
-"""The keypoint stages: tables and weights in, tables out."""
+"""The stage infer_keypoints: tables and weights in, tables out."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import pandas as pd
-
-from spinegrade.errors import SpinegradeError
 from spinegrade.keypoints.axial import find_axial
 from spinegrade.keypoints.detector import load_detector
 from spinegrade.keypoints.inference import find_sagittal, keypoint_table, rejected_table
-from spinegrade.keypoints.measure import point_errors, summaries
-from spinegrade.keypoints.targets import TARGETS
-from spinegrade.runtime.files import atomic_path, write_json
 from spinegrade.runtime.torch_setup import prepare
 from spinegrade.tables import read_table, read_tables, write_table
 from spinegrade.volumes import load_stacks
@@ -66,37 +60,3 @@ def infer_keypoints(
     _LOGGER.info("%s: %d points in %d studies", name, len(keypoints), keypoints["study"].nunique())
     write_table(keypoints_path, keypoints, "keypoints")
     write_table(rejected_path, rejected, "rejected")
-
-
-def measure_keypoints(
-    *,
-    targets: Mapping[str, str],
-    keypoints_paths: Mapping[str, Sequence[str]],
-    stacks_paths: Sequence[str],
-    landmarks_paths: Sequence[str],
-    errors_path: str,
-    summary_path: str,
-) -> None:
-    """Measure every detector's out-of-fold error against the located landmarks.
-
-    ``targets`` maps detectors to what they look for. Raises SpinegradeError where a detector has
-    no point to be measured by: crops could not be jittered by its error then.
-    """
-    landmarks = read_tables(list(landmarks_paths), "located_landmarks")
-    stacks = load_stacks(stacks_paths)
-    parts = []
-    for name, target in targets.items():
-        keypoints = read_tables(list(keypoints_paths[name]), "keypoints")
-        out_of_fold = keypoints[keypoints["source"].str.startswith(f"{name}:fold_")]
-        of_target = landmarks[landmarks["condition"] == TARGETS[target].condition]
-        errors = point_errors(name, out_of_fold, of_target, stacks)
-        if errors.empty:
-            raise SpinegradeError(
-                f"detector {name}: none of its {len(out_of_fold)} out-of-fold keypoints has a "
-                "landmark to be measured by; check train_label_coordinates.csv"
-            )
-        parts.append(errors)
-    joined = pd.concat(parts, ignore_index=True)
-    with atomic_path(errors_path) as temporary:
-        joined.to_parquet(temporary, index=False)
-    write_json(summary_path, summaries(joined))

@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import logging
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.keypoints.augment import Strength, augment
-from spinegrade.keypoints.checkpoint import Checkpoint
-from spinegrade.keypoints.decode import fit_steps
-from spinegrade.keypoints.detector import build_network, normalised, save_detector
-from spinegrade.keypoints.levels import fit_offsets
-from spinegrade.keypoints.losses import point_losses
+from spinegrade.keypoints.network import build_network, normalised, save_detector
+from spinegrade.keypoints.offsets import fit_offsets
 from spinegrade.keypoints.samples import Samples, training_samples
+from spinegrade.keypoints.steps import fit_steps
 from spinegrade.keypoints.targets import TARGETS
+from spinegrade.losses.registry import build as build_loss
+from spinegrade.runtime.checkpoint import (
+    Checkpoint,
+    random_state,
+    restore_random_state,
+    training_parts,
+)
 from spinegrade.runtime.files import write_text
-from spinegrade.runtime.progress import Progress
 from spinegrade.runtime.seeds import generator, stream_seed
 from spinegrade.runtime.torch_setup import prepare
+from spinegrade.runtime.training_log import TrainingLog
 from spinegrade.tables import read_table, read_tables
 from spinegrade.volumes import load_stacks
 
-_LOGGER = logging.getLogger("spinegrade")
-_HISTORY = ("epoch", "loss", "loss_in_plane", "loss_slices", "learning_rate", "seconds")
+# No times: a history is the same however often its training was stopped.
+_HISTORY = ("epoch", "loss", "loss_in_plane", "loss_slices", "learning_rate")
+# Settings that say when a checkpoint is saved, not what is learnt.
+_NO_RESULT = {"checkpoint_epochs"}
 
 
 def training_studies(studies: pd.DataFrame, folds: pd.DataFrame, fold: int) -> list[str]:
@@ -57,10 +61,13 @@ def train_keypoints(
     seed: int,
     math_threads: int,
     device: str,
+    checkpoint_minutes: float,
 ) -> None:
     """Train the detector ``name`` on the studies outside ``fold`` and write its weights.
 
-    Raises SpinegradeError where no study is left to train on.
+    It goes on from the checkpoint where that is of this same training, saves one at least every
+    ``checkpoint_minutes``, and removes it once weights and history stand. Raises SpinegradeError
+    where no study is left to train on.
     """
     chosen = prepare(stream_seed(seed, "keypoints", name, fold) % 2**32, math_threads, device)
     studies = training_studies(
@@ -74,11 +81,18 @@ def train_keypoints(
             f"series and landmarks for {detector['target']} points; check "
             "train_label_coordinates.csv and the rejected tables, or use fewer folds"
         )
-    settings = json.dumps([detector, name, fold, seed, math_threads], sort_keys=True)
-    content = hashlib.sha256(settings.encode() + code.encode())
-    content.update(samples.images.tobytes() + samples.points.tobytes())
-    checkpoint = Checkpoint(checkpoint_path, content.hexdigest())
-    weights, history = fit(samples, detector, (name, fold), seed, chosen, checkpoint)
+    trainer = DetectorTrainer(samples, detector, (name, fold), seed, chosen)
+    learning = {k: v for k, v in detector["training"].items() if k not in _NO_RESULT}
+    parts = training_parts(
+        code=code,
+        settings={**detector, "training": learning, "name": name, "fold": fold, "seed": seed},
+        data=digest_of(samples),
+        math_threads=math_threads,
+        device=chosen,
+        precision=trainer.precision,
+    )
+    checkpoint = Checkpoint(checkpoint_path, parts, checkpoint_minutes)
+    trainer.run(checkpoint)
     target = TARGETS[detector["target"]]
     steps = None
     if target.plane == "sagittal":
@@ -92,123 +106,167 @@ def train_keypoints(
         "studies": len(set(samples.studies)),
     }
     offsets = fit_offsets(landmarks, studies)
-    save_detector(weights_path, weights, detector, steps, offsets, provenance)
-    write_text(history_path, pd.DataFrame(history, columns=list(_HISTORY)).to_csv(index=False))
+    save_detector(weights_path, trainer.average, detector, steps, offsets, provenance)
+    history = pd.DataFrame(trainer.history, columns=list(_HISTORY))
+    write_text(history_path, history.to_csv(index=False))
     checkpoint.remove()
 
 
-def fit(
-    samples: Samples,
-    detector: Mapping[str, Any],
-    stream: tuple[str, int],
-    seed: int,
-    device: torch.device,
-    checkpoint: Checkpoint,
-) -> tuple[dict[str, Tensor], list[list[float]]]:
-    """Run the epochs; returns the averaged weights and one row of ``_HISTORY`` an epoch.
+def digest_of(samples: Samples) -> str:
+    """Fingerprint of all that a training learns from."""
+    digest = hashlib.sha256(repr((samples.images.shape, samples.studies)).encode())
+    for array in (samples.images, samples.points, samples.known):
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
 
-    The weights are an exponential average of the last ones; no epoch is picked by its loss. Draws
-    come from a stream of their own for each epoch, so that a resumed run draws the same.
+
+class DetectorTrainer:
+    """One fold of a detector in training; ``run`` trains it to the end.
+
+    ``average`` holds the weights that are kept: an exponential average of the last ones; no epoch
+    is picked by its loss. ``history`` has a row of ``_HISTORY`` an epoch. All draws of an epoch
+    come from streams named by the epoch, so that a run resumed anywhere goes on bit for bit as
+    one that was never stopped.
     """
-    training = detector["training"]
-    network = build_network(detector).to(device).train()
-    steps = -(-len(samples) // training["batch_size"])
-    optimiser = torch.optim.AdamW(
-        network.parameters(),
-        lr=training["learning_rate"],
-        weight_decay=training["weight_decay"],
-        foreach=True,
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser,
-        max_lr=training["learning_rate"],
-        total_steps=steps * training["epochs"],
-        pct_start=0.15,
-        cycle_momentum=False,
-    )
-    average = {key: value.detach().clone() for key, value in network.state_dict().items()}
-    history: list[list[float]] = []
-    state = checkpoint.load()
-    if state is not None:
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
-        average = {key: value.to(device) for key, value in state["average"].items()}
-        history = state["history"]
-        _LOGGER.info("going on after epoch %d of %d", len(history), training["epochs"])
-    images = torch.from_numpy(samples.images).to(device)
-    points = torch.from_numpy(samples.points).to(device)
-    known = torch.from_numpy(samples.known).to(device)
-    counter = Progress(f"Training {stream[0]}, fold {stream[1]}: epochs", training["epochs"])
-    counter.done = len(history)
-    for epoch in range(len(history), training["epochs"]):
-        began = time.monotonic()
-        order = generator(seed, "keypoints_order", *stream, epoch).permutation(len(samples))
-        draws = torch.Generator().manual_seed(stream_seed(seed, "keypoints_draws", *stream, epoch))
-        losses = []
-        for part in np.array_split(order, steps):
-            chosen = torch.from_numpy(part).to(device)
-            batch = (images[chosen], points[chosen], known[chosen])
-            losses.append(_step(network, optimiser, detector, batch, draws))
-            schedule.step()
-            _average(average, network, training["average_decay"], epoch * steps + len(losses))
-        in_plane, slices = np.mean(losses, axis=0).tolist()
-        rate = schedule.get_last_lr()[0]
-        seconds = round(time.monotonic() - began, 3)
-        history.append([epoch, in_plane + slices, in_plane, slices, rate, seconds])
-        counter.step(note=f"loss {in_plane + slices:.3f}")
-        if (epoch + 1) % training["checkpoint_epochs"] == 0 and epoch + 1 < training["epochs"]:
-            checkpoint.save(
-                {
-                    "network": network.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "schedule": schedule.state_dict(),
-                    "average": average,
-                    "history": history,
-                }
-            )
-    return average, history
 
+    def __init__(
+        self,
+        samples: Samples,
+        detector: Mapping[str, Any],
+        stream: tuple[str, int],
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.detector, self.stream, self.seed, self.device = detector, stream, seed, device
+        training, grid = detector["training"], detector["grid"]
+        self.network = build_network(detector).to(device).train()
+        self.steps = -(-len(samples) // training["batch_size"])
+        self.epochs: int = training["epochs"]
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(),
+            lr=training["learning_rate"],
+            weight_decay=training["weight_decay"],
+            foreach=True,
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser,
+            max_lr=training["learning_rate"],
+            total_steps=self.steps * self.epochs,
+            pct_start=0.15,
+            cycle_momentum=False,
+        )
+        self.loss = build_loss(
+            training["loss"],
+            sigma_px=training["sigma_mm"] / (grid["pixel_mm"] * self.network.stride),
+            sigma_slices=training["sigma_slices"],
+        )
+        strength = {k: v for k, v in detector["augmentation"].items() if k != "margin_px"}
+        self.strength = Strength(**strength)
+        self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        self.images = torch.from_numpy(samples.images).to(device)
+        self.points = torch.from_numpy(samples.points).to(device)
+        self.known = torch.from_numpy(samples.known).to(device)
+        wanted = training[f"precision_{device.type}"]
+        self.precision = wanted if _has_bfloat16(device) else "float32"
+        self.draws = torch.Generator()
+        self.losses: list[list[float]] = []  # of the steps done of the epoch that is under way
+        self.history: list[list[float]] = []
 
-def _step(
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    detector: Mapping[str, Any],
-    sample: tuple[Tensor, Tensor, Tensor],
-    draws: torch.Generator,
-) -> list[float]:
-    """One optimiser step on a batch; returns the losses in the plane and along the slices."""
-    grid, training = detector["grid"], detector["training"]
-    target = TARGETS[detector["target"]]
-    strength = dict(detector["augmentation"])
-    strength.pop("margin_px", None)
-    batch = augment(
-        *sample,
-        strength=Strength(**strength),
-        plane=target.plane,
-        mirror=target.mirror,
-        size=(grid["rows"], grid["cols"]),
-        pixel_mm=grid["pixel_mm"],
-        slice_mm=grid["slice_mm"],
-        generator=draws,
-    )
-    device = batch.images.device
-    half = training[f"precision_{device.type}"] == "bfloat16" and _has_bfloat16(device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=half):
-        found = network(normalised(batch.images))
-    in_plane, slices = point_losses(
-        found.in_plane.float(),
-        None if found.slices is None else found.slices.float(),
-        batch,
-        stride=network.stride,
-        sigma_px=training["sigma_mm"] / (grid["pixel_mm"] * network.stride),
-        sigma_slices=training["sigma_slices"],
-    )
-    optimiser.zero_grad(set_to_none=True)
-    (in_plane + slices).backward()
-    torch.nn.utils.clip_grad_norm_(network.parameters(), training["clip_norm"], foreach=True)
-    optimiser.step()
-    return [float(in_plane.detach()), float(slices.detach())]
+    def run(self, checkpoint: Checkpoint) -> None:
+        """Train to the last epoch, from ``checkpoint`` on and keeping it up to date."""
+        state = checkpoint.load()
+        if state is not None:
+            self.restore(state)
+        told = f"{self.stream[0]}, fold {self.stream[1]}"
+        done = (len(self.history), len(self.losses))
+        log = TrainingLog(told, self.epochs, self.steps, *done, checkpoint.path)
+        every = self.detector["training"]["checkpoint_epochs"]
+        while (epoch := len(self.history)) < self.epochs:
+            order = generator(self.seed, "keypoints_order", *self.stream, epoch)
+            parts = np.array_split(order.permutation(len(self.images)), self.steps)
+            if not self.losses:
+                seed = stream_seed(self.seed, "keypoints_draws", *self.stream, epoch)
+                self.draws.manual_seed(seed)
+            for part in parts[len(self.losses) :]:
+                self.losses.append(self._step(torch.from_numpy(part).to(self.device)))
+                self.schedule.step()
+                self._average(epoch * self.steps + len(self.losses))
+                if len(self.losses) < self.steps:
+                    checkpoint.save_if_due(self.state)
+                    log.step()
+            in_plane, slices = np.mean(self.losses, axis=0).tolist()
+            rate = self.schedule.get_last_lr()[0]
+            self.history.append([epoch, in_plane + slices, in_plane, slices, rate])
+            self.losses = []
+            if (epoch + 1) % every == 0 or epoch + 1 == self.epochs or checkpoint.is_due():
+                checkpoint.save(self.state())
+            log.epoch(in_plane + slices, rate)
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed run needs, as tensors and plain values."""
+        return {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "average": self.average,
+            "losses": self.losses,
+            "history": self.history,
+            "draws": self.draws.get_state(),
+            "random": random_state(self.device),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up a ``state``."""
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.average = {key: value.to(self.device) for key, value in state["average"].items()}
+        self.losses = state["losses"]
+        self.history = state["history"]
+        self.draws.set_state(state["draws"])
+        restore_random_state(state["random"], self.device)
+
+    def _step(self, chosen: Tensor) -> list[float]:
+        """One optimiser step on the ``chosen`` samples; losses in the plane and along slices."""
+        grid = self.detector["grid"]
+        target = TARGETS[self.detector["target"]]
+        batch = augment(
+            self.images[chosen],
+            self.points[chosen],
+            self.known[chosen],
+            strength=self.strength,
+            plane=target.plane,
+            mirror=target.mirror,
+            size=(grid["rows"], grid["cols"]),
+            pixel_mm=grid["pixel_mm"],
+            slice_mm=grid["slice_mm"],
+            generator=self.draws,
+        )
+        half = self.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            found = self.network(normalised(batch.images))
+        in_plane, slices = self.loss(
+            found.in_plane.float(),
+            None if found.slices is None else found.slices.float(),
+            batch.points,
+            batch.known,
+            stride=self.network.stride,
+        )
+        self.optimiser.zero_grad(set_to_none=True)
+        (in_plane + slices).backward()
+        limit = self.detector["training"]["clip_norm"]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit, foreach=True)
+        self.optimiser.step()
+        return [float(in_plane.detach()), float(slices.detach())]
+
+    def _average(self, step: int) -> None:
+        """Move the averaged weights towards the network's, faster while there are few steps."""
+        share = 1 - min(self.detector["training"]["average_decay"], step / (step + 10))
+        for key, value in self.network.state_dict().items():
+            if value.is_floating_point():
+                self.average[key].lerp_(value, share)
+            else:
+                self.average[key].copy_(value)
 
 
 def _has_bfloat16(device: torch.device) -> bool:
@@ -217,13 +275,3 @@ def _has_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # torch has no public question for this one.
     return torch.cpu._is_avx512_bf16_supported()
-
-
-def _average(average: dict[str, Tensor], network: nn.Module, decay: float, step: int) -> None:
-    """Move the averaged weights towards the network's, faster while there are few steps."""
-    share = 1 - min(decay, step / (step + 10))
-    for key, value in network.state_dict().items():
-        if value.is_floating_point():
-            average[key].lerp_(value, share)
-        else:
-            average[key].copy_(value)

@@ -97,7 +97,15 @@ def load_weights(network: nn.Module, name: str, path: Path, channels: int) -> No
     agree. The filters of an RGB first convolution become those of ``channels`` channels by
     repetition, scaled so that a grey image gives the same response.
     """
-    found = {key: value for key, value in _read(path).items() if "num_batches_tracked" not in key}
+    try:
+        stored = _read(path)
+    except Exception as error:
+        # Each reader has exceptions of its own; all mean that these are no weights.
+        raise SpinegradeError(
+            f"{path}: no weights that can be read ({type(error).__name__}); give a file of "
+            "tensors, as .safetensors or saved by torch"
+        ) from error
+    found = {key: value for key, value in stored.items() if "num_batches_tracked" not in key}
     wanted = {k: v for k, v in network.state_dict().items() if "num_batches_tracked" not in k}
     if not set(wanted) <= set(found):
         found = dict(zip(wanted, found.values(), strict=False))

@@ -12,6 +12,7 @@ from spinegrade.errors import SpinegradeError
 from spinegrade.names import CONDITIONS, GRADES
 from spinegrade.report.parts import Sheet, Tile
 from spinegrade.report.style import CONDITION_WORDS, GRADE_WORDS, cell_word, gray_uri
+from spinegrade.runtime.arrays import open_array
 from spinegrade.runtime.seeds import generator
 from spinegrade.tables import read_table
 
@@ -66,7 +67,7 @@ def contact_sheets(crops: pd.DataFrame, per_grade: int, seed: int) -> list[Sheet
     ``seed``; the middle slice of each is shown. Raises SpinegradeError for a table that points
     past the end of its array.
     """
-    opened = {path: np.load(path, mmap_mode="r") for path in crops["array"].unique()}
+    opened = {path: open_array(path) for path in crops["array"].unique()}
     for path, array in opened.items():
         rows = crops.loc[crops["array"] == path, "row"]
         if len(rows) and int(rows.max()) >= len(array):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from pathlib import Path
 
 import pandas as pd
@@ -12,8 +13,10 @@ from spinegrade.report.data import Options, RunData
 from spinegrade.report.parts import Card, Cards, Figure, Note, Section, Table
 from spinegrade.report.style import CONDITION_WORDS
 from spinegrade.report.times import read_benchmarks
-from spinegrade.report.versions import flat_settings, package_versions
+from spinegrade.report.versions import flat_settings
+from spinegrade.runtime.files import read_json
 from spinegrade.runtime.progress import format_seconds
+from spinegrade.runtime.versions import package_versions
 
 FEW = 12  # rows of a list that is shown open
 
@@ -128,6 +131,62 @@ def times(data: RunData, options: Options) -> Section:
 
 def _longest(table: pd.DataFrame) -> str:
     return str(table.loc[table["longest_s"].idxmax(), "rule"])
+
+
+def how_it_ran(data: RunData) -> list[Section]:
+    """The graph of the rules and the run's record, where they are given."""
+    sections = []
+    if data.paths.rule_graph:
+        sections.append(graph(Path(data.paths.rule_graph)))
+    if data.paths.run_record and Path(data.paths.run_record).exists():
+        sections.append(record(Path(data.paths.run_record)))
+    return sections
+
+
+def graph(rule_graph: Path) -> Section:
+    """Which rules hang on which, as the SVG that draw_dag wrote."""
+    section = Section("graph", "From images to findings")
+    source = "data:image/svg+xml;base64," + b64encode(rule_graph.read_bytes()).decode("ascii")
+    text = (
+        "The rules of this run and what each waits for, from top to bottom; with the number of "
+        "jobs where a rule runs several. An arrow that follows from others is left out. The graph "
+        f"of the single jobs is {rule_graph.with_name('job_graph.svg')}."
+    )
+    section.blocks.append(Figure(source, "Graph of the workflow's rules.", text, wide=False))
+    return section
+
+
+def record(run_record: Path) -> Section:
+    """How this run was called, with what and where, and how to repeat it; from its run.json."""
+    section = Section("record", "How to repeat this run")
+    known = read_json(run_record)
+    git, machine = known["git"], known["machine"]
+    commit = "not under version control"
+    if git is not None:
+        commit = git["commit"] + (", with files that differ from it" if git["modified"] else "")
+    rows = [
+        ["Command", known["command"]],
+        ["Begun", known["began"]],
+        ["Commit", commit],
+        ["Seed", str(known["seed"])],
+        ["Executor", known["executor"]],
+        ["Processor", f"{machine['cpu']}, {machine['cores']} cores"],
+        ["Memory", f"{machine['memory_gb']:.0f} GB"],
+        ["GPUs", "; ".join(machine["gpus"]) or "none"],
+    ]
+    planned = [[rule, jobs] for rule, jobs in known["planned"].items()]
+    results = run_record.parent
+    section.blocks += [
+        Table(["What", "Value"], rows, "The run that wrote this report, where it was started."),
+        Table(["Rule", "Jobs"], planned, "What this run had to do", fold=True),
+        Note(
+            f"{run_record} holds this and, once the run has ended, digests of data and "
+            "results, time and memory by rule, and failures. To repeat the run with that commit "
+            f"and the versions below: python scripts/tools/status.py {results} --config > "
+            "again.yaml, then snakemake --configfile again.yaml."
+        ),
+    ]
+    return section
 
 
 def versions(options: Options) -> Section:

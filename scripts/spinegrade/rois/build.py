@@ -174,6 +174,8 @@ def crop_shard(
     """
     by_study: dict[str, list[Stack]] = defaultdict(list)
     for stack in stacks:
+        if not stack.path.exists():
+            raise SpinegradeError(f"{stack.path}: no such volume; run convert_dicom again")
         by_study[stack.study].append(stack)
     groups = keypoints.groupby("study", sort=True)
     crops: list[NDArray[np.uint8]] = []

@@ -9,15 +9,19 @@ from __future__ import annotations
 import ctypes
 import importlib
 import importlib.util
+import logging
 import os
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from spinegrade.errors import SpinegradeError
+
 if TYPE_CHECKING:
     import torch
 
+_LOGGER = logging.getLogger("spinegrade")
 _LIBRARY_REFERENCE: list[object] = []
 
 
@@ -72,18 +76,44 @@ def _keep_freed_memory() -> None:
         mallopt(trim_threshold, 1 << 30)
 
 
+def _usable_device(device: str) -> str:
+    """``cpu`` or ``cuda`` for ``device``, as ``prepare`` documents it."""
+    import torch
+
+    if device == "cpu" or torch.cuda.is_available():
+        return "cpu" if device == "cpu" else "cuda"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU alone"
+    cause = (
+        f"torch {torch.__version__}, built for {built}, can use no GPU "
+        f"(CUDA_VISIBLE_DEVICES is {'not set' if visible is None else repr(visible)})"
+    )
+    if device == "cuda":
+        raise SpinegradeError(
+            f"runtime.device is cuda, but {cause}; install the CUDA build of torch and a driver "
+            "for it, or set runtime.device to auto or cpu"
+        )
+    if visible:
+        _LOGGER.warning("a GPU is given to this job, but %s", cause)
+    return "cpu"
+
+
 def prepare(seed: int, threads: int, device: str = "auto") -> torch.device:
     """Seed torch, fix its math threads, ask for deterministic kernels; return the device.
 
-    ``device`` is ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``.
+    ``device`` is ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``. Raises SpinegradeError
+    where it is ``cuda`` and torch can use none.
     """
     import torch
 
     _keep_freed_memory()
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = _usable_device(device)
+    if device == "cpu":
+        _LOGGER.info("computing on the CPU (threads: %d)", threads)
+    else:
+        _LOGGER.info("computing on %s", torch.cuda.get_device_name())
     # CPU kernels are deterministic at a fixed number of threads as it is, and asking imports a
     # compiler: a second of each short process.
     if device != "cpu":

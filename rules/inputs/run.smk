@@ -1,0 +1,29 @@
+from functools import cache
+
+from spinegrade.runtime.gpu_lease import check_gpu_limit, gpus_of_a_job
+from spinegrade.runtime.run_session import watch_run
+
+watch_run(workflow, config, RESULTS, TRAINED)
+
+
+@cache
+def gpus_here():
+    """GPUs of a job on this machine: 1, or 0 where it computes on the CPU."""
+    return gpus_of_a_job(config["runtime"]["device"])
+
+
+def gpus(wildcards):
+    """Resource function: the GPUs that a training or an inference asks for."""
+    if workflow.non_local_exec:
+        # The nodes of a cluster have devices that this machine may lack.
+        return int(config["runtime"]["device"] != "cpu")
+    return gpus_here()
+
+
+onstart:
+    DELIVERED.save(DELIVERED_KEPT)
+    if not workflow.non_local_exec:
+        limit = workflow.global_resources.get("gpu")
+        advice = check_gpu_limit(limit and limit.value, config["runtime"]["device"])
+        if advice:
+            print(advice, file=sys.stderr)

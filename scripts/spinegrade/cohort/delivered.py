@@ -1,0 +1,213 @@
+"""What a delivered cohort holds, study by study, told by digests when the job graph is built.
+
+A study that joins, or one whose files or rows change, must rerun its own shard and the
+trainings that learn from it, and nothing else. Rules therefore take the cohort's tables as
+``ancient`` inputs and carry in their params a digest over exactly the studies that they read.
+No image is opened: names, sizes and times of files count, and the text of table rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from spinegrade.cohort.fold_rule import fold_of
+from spinegrade.cohort.layout import (
+    LABELS,
+    LANDMARKS,
+    TEST_IMAGES,
+    TEST_SERIES,
+    TRAIN_IMAGES,
+    TRAIN_SERIES,
+    csv_path,
+)
+from spinegrade.shards import shard_of
+
+_STUDY_COLUMNS = ("study_id", "study", "studyinstanceuid")
+_UNKNOWN = "*"
+
+
+class Delivered:
+    """Digests of a cohort under ``root`` in the competition's layout.
+
+    ``folds_file`` replaces the rule for folds. A folder or table that is not there counts as
+    empty; the stage that needs it says so.
+    """
+
+    def __init__(
+        self, root: str, shards: int, folds: int, salt: int, folds_file: str | None = None
+    ) -> None:
+        self._root = root
+        self._shards = shards
+        self._folds = folds
+        self._salt = salt
+        self._folds_file = folds_file
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """By study: names, sizes and times of its image files, one walk over the folders."""
+        found: dict[str, str] = {}
+        for part in (TRAIN_IMAGES, TEST_IMAGES):
+            for study in _entries(f"{self._root}/{part}"):
+                if _is_folder(study):
+                    found[study.name] = found.get(study.name, "") + _files_digest(study.path)
+        return found
+
+    @cached_property
+    def series(self) -> dict[str, str]:
+        """By study: its rows in both tables of series descriptions."""
+        return _rows_digest([self._table(TRAIN_SERIES), self._table(TEST_SERIES)])
+
+    @cached_property
+    def landmarks(self) -> dict[str, str]:
+        """By study: its annotated points."""
+        return _rows_digest([self._table(LANDMARKS)])
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """By train study: its grades."""
+        return _rows_digest([self._table(LABELS)])
+
+    @cached_property
+    def folds(self) -> dict[str, str]:
+        """By train study: its fold, as text."""
+        if self._folds_file:
+            return _folds_of_file(Path(self._folds_file))
+        return {study: str(fold_of(study, self._folds, self._salt)) for study in self.labels}
+
+    def shard_digest(self, shard: int, *kinds: str) -> str:
+        """Sixteen hex digits over those ``kinds`` of all studies of a shard."""
+        return self._digest(lambda study: shard_of(study, self._shards) == shard, kinds)
+
+    def training_digest(self, fold: int | None, *kinds: str) -> str:
+        """The same over the train studies outside ``fold``; with None over all of them."""
+        return self._digest(
+            lambda study: (
+                study in self.labels and (fold is None or self.folds.get(study) != str(fold))
+            ),
+            kinds,
+        )
+
+    def digest(self, *kinds: str) -> str:
+        """The same over all studies."""
+        return self._digest(lambda study: True, kinds)
+
+    def _digest(self, wanted: Callable[[str], bool], kinds: Sequence[str]) -> str:
+        digest = hashlib.sha256()
+        tables = [(kind, getattr(self, kind)) for kind in kinds]
+        for study in sorted({study for _, table in tables for study in table}):
+            if study == _UNKNOWN or wanted(study):
+                for kind, table in tables:
+                    digest.update(f"{study} {kind} {table.get(study)}\n".encode(errors="replace"))
+        return digest.hexdigest()[:16]
+
+    def _table(self, name: str) -> Path | None:
+        return csv_path(self._root, name)
+
+    def save(self, path: Path) -> None:
+        """Keep what has been read, so that jobs of the same run need not walk the cohort."""
+        names = ("files", "series", "landmarks", "labels", "folds")
+        known = {name: self.__dict__[name] for name in names if name in self.__dict__}
+        path.write_text(json.dumps(known))
+
+    def load(self, path: Path) -> None:
+        """Take over what ``save`` kept, where it did."""
+        if path.is_file():
+            self.__dict__.update(json.loads(path.read_text()))
+
+
+def text_digest(*values: object) -> str:
+    """Sixteen hex digits over configuration values (anything that JSON holds)."""
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError:
+        return []
+
+
+def _files_digest(study: str) -> str:
+    parts: list[str] = []
+    for series in _entries(study):
+        parts.append(series.name)
+        if _is_folder(series):
+            for file in _entries(series.path):
+                parts.append(_stamp(file))
+    text = "\n".join(parts).encode(errors="surrogateescape")
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _stamp(file: os.DirEntry[str]) -> str:
+    """Name, size and time of a file; a broken link has only its name."""
+    try:
+        known = file.stat()
+    except OSError:
+        return file.name
+    return f"{file.name} {known.st_size} {known.st_mtime_ns}"
+
+
+def _rows(path: Path) -> Iterable[list[str]]:
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as file:
+        try:
+            yield from csv.reader(file)
+        except (csv.Error, OSError, EOFError):
+            return  # index_cohort names what is wrong with a table
+
+
+def _by_study(path: Path) -> dict[str, list[str]]:
+    """The rows of a table as text by study; under ``*`` where no column holds the study."""
+    rows = iter(_rows(path))
+    header = [name.strip().lower() for name in next(rows, [])]
+    column = next((header.index(name) for name in _STUDY_COLUMNS if name in header), None)
+    found: dict[str, list[str]] = defaultdict(list)
+    found[_UNKNOWN].append(",".join(header))
+    for row in rows:
+        known = column is not None and len(row) > column
+        found[row[column].strip() if known else _UNKNOWN].append(",".join(row))
+    return found
+
+
+def _rows_digest(paths: list[Path | None]) -> dict[str, str]:
+    joined: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        if path is not None:
+            for study, rows in _by_study(path).items():
+                joined[study] += rows
+    return {
+        study: hashlib.sha256("\n".join(rows).encode(errors="replace")).hexdigest()[:16]
+        for study, rows in joined.items()
+    }
+
+
+def _folds_of_file(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    rows = [[value.strip() for value in row] for row in _rows(path) if row]
+    header = [name.lower() for name in rows[0]] if rows else []
+    columns = [
+        next((n for n in names if n in header), None) for names in (_STUDY_COLUMNS, ["fold"])
+    ]
+    if None in columns:
+        return {}
+    study, fold = (header.index(str(name)) for name in columns)
+    return {row[study]: row[fold] for row in rows[1:] if len(row) > max(study, fold)}

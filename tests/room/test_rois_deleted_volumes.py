@@ -1,0 +1,24 @@
+"""Volumes that were deleted to free the disk must not turn into a shard without crops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from spinegrade.errors import SpinegradeError
+from spinegrade.names import SPINAL, Cell
+from spinegrade.rois.build import Jitter, crop_shard
+from test_rois_crop import bright, keypoint, make_stack, roi
+
+
+def test_deleted_volumes_stop_the_job(tmp_path: Path) -> None:
+    stack = make_stack(tmp_path, bright((9, 60, 70), 4, 30, 40))
+    cell = Cell(SPINAL, "l4_l5", "central")
+    points = pd.DataFrame([keypoint(stack, cell, 40, 30, 4)])
+    labels = pd.DataFrame([{"study": "s1", **cell._asdict(), "grade": 2}])
+    crops, _ = crop_shard(roi(), points, [stack], labels, None, Jitter(1.0, 0.0))
+    assert len(crops) == 1
+    stack.path.unlink()
+    with pytest.raises(SpinegradeError, match="convert_dicom"):
+        crop_shard(roi(), points, [stack], labels, None, Jitter(1.0, 0.0))

@@ -1,0 +1,65 @@
+"""Losses are found by name, the schemas know them all, and they are what they were."""
+
+from __future__ import annotations
+
+import ast
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from spinegrade.errors import SpinegradeError
+from spinegrade.losses.registry import build, loss_names, module_of
+from spinegrade.settings import SCHEMA_FOLDER
+
+PACKAGE = Path(__file__).resolve().parents[2] / "scripts" / "spinegrade"
+
+
+def test_the_schemas_name_every_loss_and_no_other() -> None:
+    detector = yaml.safe_load((SCHEMA_FOLDER / "keypoints.yaml").read_text())
+    for key in ("properties", "detectors", "additionalProperties", "properties", "training"):
+        detector = detector[key]
+    classifier = yaml.safe_load((SCHEMA_FOLDER / "classifiers.yaml").read_text())
+    classifier = classifier["additionalProperties"]
+    known = [*detector["properties"]["loss"]["enum"], *classifier["properties"]["loss"]["enum"]]
+    assert sorted(known) == loss_names()
+
+
+def test_an_unknown_loss_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(SpinegradeError, match=r"'focal'; known: point_cross_entropy, weighted"):
+        module_of("focal")
+    with pytest.raises(SpinegradeError, match=r"weighted_cross_entropy: .*its options are none"):
+        build("weighted_cross_entropy", gamma=2)
+
+
+def test_nothing_imports_a_loss_but_the_registry() -> None:
+    """Else editing it would change the fingerprint of code that never uses it."""
+    losses = {module_of(name) for name in loss_names()}
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                named = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            assert not losses.intersection(named), file
+
+
+def test_weighted_cross_entropy_by_hand() -> None:
+    loss = build("weighted_cross_entropy")
+    logits = torch.tensor([[0.0, 0.0, 0.0], [math.log(2), 0.0, 0.0]])
+    found = loss(logits, torch.tensor([2, 0]), torch.tensor([1.0, 4.0]))
+    assert float(found) == pytest.approx((math.log(3) + 4 * math.log(2)) / 2)
+
+
+def test_point_cross_entropy_by_hand() -> None:
+    """Narrow normals are one pixel: the loss is minus the logarithm of that pixel's share."""
+    loss = build("point_cross_entropy", sigma_px=0.05, sigma_slices=0.05)
+    in_plane, slices = torch.zeros(1, 2, 4, 5), torch.zeros(1, 2, 3)
+    in_plane[0, 0, 1, 2] = math.log(2)  # of 19 others
+    points = torch.tensor([[[4.5, 2.5, 1.0], [0.0, 0.0, 0.0]]])  # stride 2: pixel (2, 1)
+    known = torch.tensor([[True, False]])
+    found = loss(in_plane, slices, points, known, stride=2)
+    assert float(found[0]) == pytest.approx(math.log(21 / 2), rel=1e-5)
+    assert float(found[1]) == pytest.approx(math.log(3), rel=1e-5)
+    assert float(loss(in_plane, None, points, known, stride=2)[1]) == 0
+    assert float(sum(loss(in_plane, slices, points, known & False, stride=2))) == 0

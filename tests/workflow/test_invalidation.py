@@ -1,0 +1,346 @@
+"""Which jobs an edit reruns: the exact set, for each kind of edit, on the real workflow.
+
+The rules, the configuration and the code fingerprints are the real ones; only the work of the
+jobs is left out (``stand_in``). Each expectation was written before the code that meets it.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+import pytest
+import yaml
+from spinegrade import names
+from spinegrade.cohort.fold_rule import fold_of
+from spinegrade.shards import shard_of
+
+PROJECT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.workflow
+
+SHARDS, FOLDS, SALT = range(2), range(3), 5
+DETECTORS = ("sagittal_t1", "sagittal_t2", "axial_t2")
+DETECTOR_OF = {
+    "canal_sagittal": "sagittal_t2",
+    "canal_axial": "axial_t2",
+    "foramen_sagittal": "sagittal_t1",
+    "recess_axial": "axial_t2",
+}
+CLASSIFIERS = ("small", "attentive")
+TRAIN_STUDIES = [str(number) for number in range(1001, 1013)]
+TEST_STUDY, NEW_STUDY, CHANGED_STUDY = "2001", "1020", "1004"
+CONFIG = {
+    "cohort": {
+        "name": "given",
+        "kind": "kaggle_rsna2024",
+        "root": "data",
+        "folds": len(FOLDS),
+        "fold_salt": SALT,
+    },
+    "runtime": {"shards": len(SHARDS)},
+    "classifiers": {
+        "attentive": {
+            "views": {
+                "spinal_canal_stenosis": ["canal_sagittal"],
+                "neural_foraminal_narrowing": ["foramen_sagittal"],
+                "subarticular_stenosis": ["recess_axial"],
+            },
+            "backbone": "test_resnet",
+            "pooling": "attention",
+        }
+    },
+}
+
+
+def jobs(rule: str, *wildcards: object) -> set[str]:
+    """Names of all jobs of a rule: a name or a list of names for each wildcard."""
+    choices = [[w] if isinstance(w, (str, int)) else list(w) for w in wildcards]
+    return {" ".join([rule, *map(str, choice)]) for choice in product(*choices)}
+
+
+ENDS = {"fit_ensemble", "write_submission", "write_report"}
+
+
+def from_classifiers(*classifiers: str) -> set[str]:
+    """Training of these classifiers and all that follows."""
+    trained = jobs("train_classifier", classifiers, FOLDS)
+    return trained | jobs("predict_classifier", classifiers) | ENDS
+
+
+def from_detectors(detectors: list[str], folds: list[int], inferred: list[str]) -> set[str]:
+    """Training of detectors on some folds, the inference that uses them and all that follows."""
+    cropped = [name for name, detector in DETECTOR_OF.items() if detector in inferred]
+    return (
+        jobs("train_keypoints", detectors, folds)
+        | jobs("infer_keypoints", inferred, SHARDS)
+        | {"measure_keypoints"}
+        | jobs("crop_rois", cropped, SHARDS)
+        | from_classifiers(*CLASSIFIERS)
+    )
+
+
+def from_study(study: str) -> set[str]:
+    """Its shard's conversion, the trainings that it takes part in, and all that follows."""
+    own = shard_of(study, len(SHARDS))
+    others = [fold for fold in FOLDS if fold != fold_of(study, len(FOLDS), SALT)]
+    start = jobs("convert_dicom", own) | jobs("locate_landmarks", own) | {"fit_mean_shape"}
+    return start | from_detectors(list(DETECTORS), others, list(DETECTORS))
+
+
+def from_test_study(study: str) -> set[str]:
+    """Its shard's conversion, inference and crops; nothing is trained."""
+    own = shard_of(study, len(SHARDS))
+    return (
+        {"index_cohort", "split_folds", "fit_mean_shape", "measure_keypoints", *ENDS}
+        | jobs("convert_dicom", own)
+        | jobs("locate_landmarks", own)
+        | jobs("infer_keypoints", DETECTORS, own)
+        | jobs("crop_rois", DETECTOR_OF, own)
+        | jobs("predict_classifier", CLASSIFIERS)
+    )
+
+
+PACKAGE = "scripts/spinegrade"
+# What is edited: a file, a pattern in it, what stands in its place.
+EDITS: dict[str, tuple[str, str, str, set[str]]] = {
+    "a comment": (f"{PACKAGE}/rois/crop.py", r"\A", "# nothing to see\n", set()),
+    "a docstring": (f"{PACKAGE}/rois/crop.py", r'\A"""', '"""Reworded. ', set()),
+    "formatting": (f"{PACKAGE}/rois/crop.py", r"\n\n\n", "\n\n\n\n\n", set()),
+    "a log message of the training loops": (
+        f"{PACKAGE}/runtime/training_log.py",
+        r"\Z",
+        '\n\ndef say() -> None:\n    _LOGGER.info("another line")\n',
+        set(),
+    ),
+    "one model's layer": (
+        f"{PACKAGE}/models/slice_attention.py",
+        r"nn\.Linear\(",
+        "nn.LazyLinear(",
+        from_classifiers("attentive"),
+    ),
+    "a loss": (
+        f"{PACKAGE}/losses/weighted_cross_entropy.py",
+        r"\Z",
+        "\nSMOOTHING = 0.1\n",
+        from_classifiers(*CLASSIFIERS),
+    ),
+    "the metric": (f"{PACKAGE}/metrics/rsna2024.py", r"\Z", "\nCLIP = 1e-12\n", ENDS),
+    "the crop geometry": (
+        f"{PACKAGE}/rois/crop.py",
+        r"\Z",
+        "\nHALF = 0.5\n",
+        jobs("crop_rois", DETECTOR_OF, SHARDS) | from_classifiers(*CLASSIFIERS),
+    ),
+    "one detector's learning rate": (
+        "workflow_config.yaml",
+        r"(sagittal_t2:\n(?:.*\n)*?.*learning_rate: )0\.004",
+        r"\g<1>0.003",
+        # Its points guide the axial detector's levels.
+        from_detectors(["sagittal_t2"], list(FOLDS), ["sagittal_t2", "axial_t2"]),
+    ),
+    "one classifier's epochs": (
+        "workflow_config.yaml",
+        r"epochs: 40",
+        "epochs: 41",
+        from_classifiers("small"),
+    ),
+    "a classifier's architecture in another family": (
+        f"{PACKAGE}/models/heatmap_unet.py",
+        r"\Z",
+        "\nDEPTH = 3\n",
+        from_detectors(list(DETECTORS), list(FOLDS), list(DETECTORS)),
+    ),
+}
+
+
+def deliver(root: Path, train: list[str]) -> None:
+    """A cohort in the competition's layout; no job opens a file, so they hold nothing."""
+    series = [["study_id", "series_id", "series_description"]]
+    tests = [["study_id", "series_id", "series_description"]]
+    points = [["study_id", "series_id", "instance_number", "condition", "level", "x", "y"]]
+    labels = [["study_id", *(cell.column for cell in names.LUMBAR_CELLS)]]
+    for study in train:
+        series.append([study, f"{study}1", "Sagittal T1"])
+        points.append([study, f"{study}1", "1", "Spinal Canal Stenosis", "L1/L2", "5", "6"])
+        labels.append([study, *["Normal/Mild"] * 25])
+    for part, studies in (("train_images", train), ("test_images", studies_to_grade(root))):
+        for study in studies:
+            file = root / part / study / f"{study}1" / "1.dcm"
+            if not file.exists():
+                file.parent.mkdir(parents=True)
+                file.write_bytes(b"image")
+            if part == "test_images":
+                tests.append([study, f"{study}1", "Sagittal T1"])
+    for name, rows in (
+        ("train_series_descriptions.csv", series),
+        ("test_series_descriptions.csv", tests),
+        ("train_label_coordinates.csv", points),
+        ("train.csv", labels),
+    ):
+        with (root / name).open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+
+
+def studies_to_grade(root: Path) -> list[str]:
+    folder = root / "test_images"
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def copy_project(folder: Path) -> None:
+    for part in ("Snakefile", "workflow_config.yaml", "requirements.txt"):
+        shutil.copy2(PROJECT / part, folder / part)
+    ignored = shutil.ignore_patterns("__pycache__")
+    for part in ("rules", "scripts", "resources", "profiles", "envs"):
+        shutil.copytree(PROJECT / part, folder / part, ignore=ignored)
+
+
+def snakemake(folder: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "mine.yaml"]
+    stand_in = str(Path(__file__).parent / "stand_in")
+    done = subprocess.run(
+        [*command, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": stand_in},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    words = done.stdout + done.stderr
+    assert done.returncode == 0, words[-5000:]
+    return words
+
+
+MESSAGES = {
+    r"Reading the tables and folders of the cohort": "index_cohort",
+    r"Splitting the train studies": "split_folds",
+    r"Converting the DICOM series of shard (\d)": "convert_dicom",
+    r"Locating the annotated points of shard (\d)": "locate_landmarks",
+    r"Fitting the mean shape": "fit_mean_shape",
+    r"Training detector (\w+) on all studies outside fold (\d)": "train_keypoints",
+    r"Finding (\w+) points in shard (\d)": "infer_keypoints",
+    r"Measuring the out-of-fold error": "measure_keypoints",
+    r"Cropping (\w+) around the keypoints of shard (\d)": "crop_rois",
+    r"Training fold (\d) of classifier (\w+)": "train_classifier",
+    r"Predicting with classifier (\w+)": "predict_classifier",
+    r"Weighing the classifiers": "fit_ensemble",
+    r"Writing submission": "write_submission",
+    r"Writing the report": "write_report",
+}
+
+
+def planned(folder: Path) -> set[str]:
+    """The jobs that a dry run names."""
+    words = snakemake(folder, "--dry-run")
+    found = set()
+    for message in re.findall(r"^Job \d+: (.*)$", words, re.MULTILINE):
+        for pattern, rule in MESSAGES.items():
+            match = re.match(pattern, message)
+            if match:
+                parts = match.groups()[::-1] if rule == "train_classifier" else match.groups()
+                found.add(" ".join([rule, *parts]))
+                break
+        else:
+            raise AssertionError(f"no rule has the message {message!r}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of its own whose run has finished."""
+    folder = tmp_path_factory.mktemp("project")
+    copy_project(folder)
+    (folder / "mine.yaml").write_text(yaml.safe_dump(CONFIG))
+    test_image = folder / "data" / "test_images" / TEST_STUDY / f"{TEST_STUDY}1"
+    test_image.mkdir(parents=True)
+    (test_image / "1.dcm").write_bytes(b"image")
+    deliver(folder / "data", TRAIN_STUDIES)
+    snakemake(folder)
+    return folder
+
+
+@pytest.fixture(params=["with", "without"])
+def memory(request: pytest.FixtureRequest, run: Path) -> Iterator[Path]:
+    """The finished run, with and without what Snakemake keeps in .snakemake."""
+    if request.param == "with":
+        yield run
+        return
+    kept = run.parent / "kept_memory"
+    (run / ".snakemake").rename(kept)
+    yield run
+    shutil.rmtree(run / ".snakemake", ignore_errors=True)
+    kept.rename(run / ".snakemake")
+
+
+def test_nothing_reruns_nothing(memory: Path) -> None:
+    assert planned(memory) == set()
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_reruns_what_it_concerns(memory: Path, name: str) -> None:
+    file, pattern, instead, expected = EDITS[name]
+    path = memory / file
+    before, times = path.read_text(), path.stat()
+    edited, count = re.subn(pattern, instead, before, count=1)
+    assert count == 1, f"{file} has nothing like {pattern}"
+    try:
+        path.write_text(edited)
+        assert planned(memory) == expected
+    finally:
+        path.write_text(before)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.fixture
+def data(memory: Path) -> Iterator[Path]:
+    """The delivered cohort, put back afterwards with its times."""
+    kept = memory.parent / "kept_data"
+    shutil.copytree(memory / "data", kept)
+    yield memory / "data"
+    shutil.rmtree(memory / "data")
+    kept.rename(memory / "data")
+
+
+def test_a_new_train_study_reruns_its_shard_and_the_trainings_it_joins(
+    memory: Path, data: Path
+) -> None:
+    deliver(data, [*TRAIN_STUDIES, NEW_STUDY])
+    assert planned(memory) == {"index_cohort", "split_folds"} | from_study(NEW_STUDY)
+
+
+def test_an_image_changed_in_place_reruns_the_same(memory: Path, data: Path) -> None:
+    file = data / "train_images" / CHANGED_STUDY / f"{CHANGED_STUDY}1" / "1.dcm"
+    with file.open("r+b") as image:
+        image.write(b"IMAGE")
+    assert planned(memory) == from_study(CHANGED_STUDY)
+
+
+def test_a_new_test_study_trains_nothing(memory: Path, data: Path) -> None:
+    folder = data / "test_images" / "2002" / "20021"
+    folder.mkdir(parents=True)
+    (folder / "1.dcm").write_bytes(b"image")
+    deliver(data, TRAIN_STUDIES)
+    assert planned(memory) == from_test_study("2002")
+
+
+@pytest.mark.parametrize("with_memory", [True, False])
+def test_results_copied_to_a_fresh_clone_stay_good(
+    run: Path, tmp_path: Path, with_memory: bool
+) -> None:
+    clone = tmp_path / "clone"
+    left = () if with_memory else (".snakemake",)
+    shutil.copytree(run, clone, ignore=shutil.ignore_patterns(*left, "scripts", "rules"))
+    # A checkout writes its files anew: their times are those of the clone.
+    for part in ("scripts", "rules"):
+        shutil.copytree(run / part, clone / part, copy_function=shutil.copy)
+    assert planned(clone) == set()
+    file, pattern, instead, expected = EDITS["one model's layer"]
+    path = clone / file
+    path.write_text(re.sub(pattern, instead, path.read_text(), count=1))
+    assert planned(clone) == expected
