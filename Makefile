@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
-.PHONY: help env demo test lint format dag clean
+.PHONY: help env demo test lint format dag status slurm-env slurm-demo clean
 
 help: ## show these lines
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 env: $(VENV)/.ready ## make the pinned environment in .venv
 
@@ -40,6 +40,16 @@ format: env ## format Python and Snakemake files in place
 
 dag: env ## draw the rule graph and the job graph
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --cores 1 draw_dag
+
+status: env ## how far each job of the newest run is
+	$(BIN)/python scripts/tools/status.py
+
+slurm-env: env ## add the executor for SLURM clusters to the environment
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-slurm.txt
+
+slurm-demo: slurm-env ## the same as demo, through a SLURM of one node that is started for it
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tests/slurm/throwaway.py --gpus 2 -- \
+		snakemake --workflow-profile profiles/slurm
 
 clean: ## remove results, keep the environment
 	rm -rf results .snakemake

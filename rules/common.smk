@@ -21,6 +21,7 @@ TRAINED = config["models"]["from"].rstrip("/") if APPLY else RESULTS
 
 include: "inputs/freshness.smk"
 include: "inputs/run.smk"
+include: "inputs/container.smk"
 
 
 def out(room, *parts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import yaml
@@ -32,3 +33,22 @@ def test_nothing_names_a_package_host_or_a_local_build() -> None:
         text = (PROJECT / name).read_text()
         for word in ("index-url", "find-links", "file://", "+cpu", "pypi."):
             assert word not in text, (name, word)
+
+
+def test_the_container_recipe_installs_the_pins_themselves() -> None:
+    recipe = (PROJECT / "envs" / "spinegrade.def").read_text()
+    python = yaml.safe_load((PROJECT / "envs" / "base.yaml").read_text())["dependencies"][0]
+    assert f"From: python:{python.removeprefix('python=')}-" in recipe
+    kept = re.search(r"^ +requirements\.txt (\S+)$", recipe, re.MULTILINE)
+    assert kept and f"-r {kept[1]}" in recipe
+    # No version of its own that could differ.
+    assert "==" not in recipe
+    default = yaml.safe_load((PROJECT / "workflow_config.yaml").read_text())["runtime"]
+    assert f"apptainer build {default['container']} envs/spinegrade.def" in recipe
+
+
+def test_a_cluster_takes_the_same_pins_and_adds_its_executor() -> None:
+    lines = (PROJECT / "requirements-slurm.txt").read_text().splitlines()
+    assert "-r requirements.txt" in lines
+    added = {"snakemake-executor-plugin-slurm", "snakemake-executor-plugin-slurm-jobstep"}
+    assert pins(lines).keys() == added

@@ -58,3 +58,36 @@ def test_a_real_cohort_without_its_folder_is_refused(tmp_path: Path) -> None:
     done = dry_run(tmp_path, "--configfile", str(file))
     assert done.returncode != 0
     assert "cohort.root is 'nowhere': there is no such folder" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "flag"),
+    [
+        ("set-resources", "train_clasifier:mem_mb=3"),
+        ("set-threads", "train_clasifier=3"),
+        ("groups", "train_clasifier=a"),
+    ],
+)
+def test_a_setting_for_a_rule_that_is_none_is_refused(
+    tmp_path: Path, setting: str, flag: str
+) -> None:
+    done = dry_run(tmp_path, f"--{setting}", flag)
+    words = done.stdout + done.stderr
+    assert done.returncode != 0 and "Traceback" not in words
+    assert f"{setting} speaks of 'train_clasifier'" in words
+    assert "did you mean train_classifier?" in words
+
+
+def test_a_rule_that_this_cohort_leaves_out_may_be_spoken_of(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("cohort: {name: mine, kind: kaggle_rsna2024, root: data}\n")
+    (tmp_path / "data").mkdir()
+    done = dry_run(tmp_path, "--configfile", str(file), "--set-threads", "make_phantom=1")
+    assert "speaks of" not in done.stdout + done.stderr
+
+
+def test_an_unknown_profile_key_is_refused_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("cores: 1\nretires: 2\n")
+    done = dry_run(tmp_path, "--profile", str(tmp_path))
+    assert done.returncode != 0
+    assert done.stderr.rstrip().endswith("unrecognized arguments: --retires=2")

@@ -248,7 +248,6 @@ def test_a_preempted_job_that_slurm_gives_up_counts_as_failed(cluster: Cluster) 
     assert seen.stdout.split() == ["PREEMPTED", "CANCELLED"]
 
 
-@pytest.mark.xfail(strict=True, reason="rules/common.smk does not call mend_slurm_executor yet")
 def test_the_workflow_mends_the_executor_that_it_runs_with(installed: None, tmp_path: Path) -> None:
     arguments = ["--snakefile", PROJECT / "Snakefile", "--directory", tmp_path, "--dry-run"]
     arguments += ["--workflow-profile", PROJECT / "profiles" / "default"]

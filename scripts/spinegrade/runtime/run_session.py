@@ -19,6 +19,7 @@ from snakemake.exceptions import ApiError
 from snakemake.logging import logger
 
 from spinegrade.errors import SpinegradeError
+from spinegrade.runtime.profile_rules import check_profile_rules
 from spinegrade.runtime.run_events import RunEvents
 from spinegrade.runtime.run_lock import RunLock, unlock_snakemake
 from spinegrade.runtime.run_record import (
@@ -44,6 +45,7 @@ def watch_run(workflow: Any, config: dict[str, Any], results: str, trained: str)
         given = inspect.signature(execute).bind(*args, **kwargs).arguments
         plugin = given["executor_plugin"]
         try:
+            check_profile_rules(workflow, Path(workflow.basedir))
             check_version(results, config["cohort"]["name"])
             check_version(trained, None)
             if plugin.common_settings.dryrun_exec:
