@@ -16,7 +16,6 @@ import torch
 from roi_helpers import SHAPE, write_crops
 from safetensors.torch import load_file
 from spinegrade.classifiers import train as train_module
-from spinegrade.classifiers.average import MovingAverage
 from spinegrade.classifiers.cells import Cells, files_of_sets, load_cells, log_prior, loss_weights
 from spinegrade.classifiers.network import load_network, save_network
 from spinegrade.classifiers.predict import predict
@@ -28,6 +27,7 @@ from spinegrade.classifiers.settings import (
 from spinegrade.classifiers.train import Trainer, digest_of, train_fold, weighted_losses
 from spinegrade.errors import SpinegradeError
 from spinegrade.names import FORAMINAL, PROBABILITY_COLUMNS, SPINAL, SUBARTICULAR
+from spinegrade.runtime.average import MovingAverage
 
 CPU = torch.device("cpu")
 SHAPES = {"canal": SHAPE, "canal_axial": SHAPE, "foramen": SHAPE}
@@ -188,10 +188,10 @@ def undisturbed(tmp_path_factory, cells) -> tuple[bytes, bytes]:
 # paths draw from the global generator, augmentation from the training's own.
 DISTURBED = settings(epochs=3, dropout=0.3, drop_path=0.2)
 MOMENTS = {
-    "before the first step": ("spinegrade.classifiers.average.MovingAverage.update", 1, 0),
-    "in the first epoch": ("spinegrade.classifiers.average.MovingAverage.update", 3, 2),
-    "in the second epoch": ("spinegrade.classifiers.average.MovingAverage.update", 7, 6),
-    "at the last step": ("spinegrade.classifiers.average.MovingAverage.update", 12, 11),
+    "before the first step": ("spinegrade.runtime.average.MovingAverage.update", 1, 0),
+    "in the first epoch": ("spinegrade.runtime.average.MovingAverage.update", 3, 2),
+    "in the second epoch": ("spinegrade.runtime.average.MovingAverage.update", 7, 6),
+    "at the last step": ("spinegrade.runtime.average.MovingAverage.update", 12, 11),
     "while a checkpoint is written": ("os.fsync", 6, 5),
     "while the held-out loss is measured": ("spinegrade.classifiers.train.predict_cells", 1, 7),
     "before the weights are written": ("spinegrade.classifiers.train.save_network", 1, 12),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +19,7 @@ from spinegrade.classifiers.settings import CropShape, Settings
 from spinegrade.errors import SpinegradeError
 from spinegrade.models.registry import build as build_model
 from spinegrade.runtime.files import atomic_path
-
-_LOGGER = logging.getLogger("spinegrade")
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+from spinegrade.runtime.precision import autocast, usable_dtype
 
 
 def build_network(
@@ -82,21 +78,8 @@ def load_network(
 
 def precision_of(settings: Settings, device: torch.device) -> torch.dtype:
     """The number format of the device's heavy arithmetic; bfloat16 only where it is native."""
-    if device.type == "cuda":
-        dtype = _DTYPES[settings.precision_cuda]
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        dtype = _DTYPES[settings.precision_cpu]
-        native = torch.cpu._is_avx512_bf16_supported()
-    if dtype == torch.bfloat16 and not native:
-        _LOGGER.info("this machine has no native bfloat16: float32 instead")
-        return torch.float32
-    return dtype
-
-
-def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
-    """Mixed precision of ``dtype``; nothing for float32."""
-    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+    on_cuda = device.type == "cuda"
+    return usable_dtype(settings.precision_cuda if on_cuda else settings.precision_cpu, device)
 
 
 @torch.inference_mode()

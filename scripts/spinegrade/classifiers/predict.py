@@ -16,6 +16,7 @@ from spinegrade.classifiers.network import load_network, precision_of, predict_c
 from spinegrade.classifiers.settings import CropShape, Settings
 from spinegrade.errors import SpinegradeError
 from spinegrade.names import PROBABILITY_COLUMNS
+from spinegrade.runtime.leaks import refuse_leak
 from spinegrade.runtime.seeds import stream_seed
 from spinegrade.runtime.torch_setup import prepare
 from spinegrade.tables import check_table
@@ -49,7 +50,8 @@ def predict(
     for path in weights:
         network, fold, trained_on = load_network(Path(path), settings, shapes, place)
         mine = np.flatnonzero(of_fold == fold)
-        _refuse_leak(path, trained_on, cells.table["study"].iloc[np.r_[mine, new]])
+        predicted = cells.table["study"].iloc[np.r_[mine, new]]
+        refuse_leak(path, trained_on, predicted, "classifier")
         out_of_fold[mine] = predict_cells(network, maker, mine, dtype, draws, seed)
         of_new += predict_cells(network, maker, new, dtype, draws, seed) / len(weights)
         _LOGGER.info("fold %d predicted %d cells of its own, %d new", fold, len(mine), len(new))
@@ -64,15 +66,6 @@ def predict(
         _table(settings.name, cells.table.iloc[known], out_of_fold[known]),
         _table(settings.name, cells.table.iloc[new], of_new),
     )
-
-
-def _refuse_leak(path: str | Path, trained_on: set[str], studies: pd.Series) -> None:
-    leaked = sorted(trained_on & set(studies))
-    if leaked:
-        raise SpinegradeError(
-            f"{path} was trained on {len(leaked)} studies that it is to predict, {leaked[0]} "
-            "among them: the folds changed since; train this classifier again"
-        )
 
 
 def _table(

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib.util
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from spinegrade.errors import SpinegradeError
+from spinegrade.runtime.timm_names import check_backbone
 
 ARCHITECTURES = {
     "channels": "slice_channels",
@@ -129,31 +125,6 @@ def settings_from_config(name: str, block: Mapping[str, Any]) -> Settings:
     rest = {key: value for key, value in block.items() if key != "augmentation"}
     augmentation = Augmentation(**block.get("augmentation", {}))
     return Settings(name=name, augmentation=augmentation, **rest)
-
-
-@cache
-def timm_networks() -> frozenset[str]:
-    """Names of timm's networks, read from its source: importing it takes seconds."""
-    spec = importlib.util.find_spec("timm")
-    if spec is None or spec.origin is None:
-        raise SpinegradeError("timm is not installed; install requirements.txt")
-    marked = re.compile(r"^@register_model\s*\ndef (\w+)", re.MULTILINE)
-    files = (Path(spec.origin).parent / "models").rglob("*.py")
-    return frozenset(name for file in files for name in marked.findall(file.read_text("utf-8")))
-
-
-def check_backbone(name: str, where: str) -> None:
-    """Refuse a backbone that timm does not know, by the config's key ``where``.
-
-    A weight tag (``resnet18.a1_in1k``) may follow the network's name.
-    """
-    known = timm_networks()
-    if name.split(".")[0] in known:
-        return
-    close = difflib.get_close_matches(name, sorted(known), 3, 0.5)
-    raise SpinegradeError(
-        f"{where} is {name!r}: timm has no such network; close names: {', '.join(close) or 'none'}"
-    )
 
 
 def check_classifiers(

@@ -15,11 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from spinegrade.classifiers.average import MovingAverage
 from spinegrade.classifiers.batches import BatchMaker
 from spinegrade.classifiers.cells import Cells, log_prior, loss_weights
 from spinegrade.classifiers.network import (
-    autocast,
     build_network,
     precision_of,
     predict_cells,
@@ -28,6 +26,7 @@ from spinegrade.classifiers.network import (
 from spinegrade.classifiers.settings import CropShape, Settings
 from spinegrade.errors import SpinegradeError
 from spinegrade.losses.registry import build as build_loss
+from spinegrade.runtime.average import MovingAverage
 from spinegrade.runtime.checkpoint import (
     Checkpoint,
     random_state,
@@ -35,6 +34,7 @@ from spinegrade.runtime.checkpoint import (
     training_parts,
 )
 from spinegrade.runtime.files import atomic_path
+from spinegrade.runtime.precision import autocast
 from spinegrade.runtime.seeds import stream_seed
 from spinegrade.runtime.torch_setup import prepare
 from spinegrade.runtime.training_log import TrainingLog

@@ -26,6 +26,7 @@ from spinegrade.runtime.checkpoint import (
     training_parts,
 )
 from spinegrade.runtime.files import write_text
+from spinegrade.runtime.precision import has_bfloat16
 from spinegrade.runtime.seeds import generator, stream_seed
 from spinegrade.runtime.torch_setup import prepare
 from spinegrade.runtime.training_log import TrainingLog
@@ -167,7 +168,7 @@ class DetectorTrainer:
         self.points = torch.from_numpy(samples.points).to(device)
         self.known = torch.from_numpy(samples.known).to(device)
         wanted = training[f"precision_{device.type}"]
-        self.precision = wanted if _has_bfloat16(device) else "float32"
+        self.precision = wanted if has_bfloat16(device) else "float32"
         self.draws = torch.Generator()
         self.losses: list[list[float]] = []  # of the steps done of the epoch that is under way
         self.history: list[list[float]] = []
@@ -267,11 +268,3 @@ class DetectorTrainer:
                 self.average[key].lerp_(value, share)
             else:
                 self.average[key].copy_(value)
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    """Whether the device computes in bfloat16 itself; emulated it is slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    # torch has no public question for this one.
-    return torch.cpu._is_avx512_bf16_supported()
