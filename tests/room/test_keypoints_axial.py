@@ -14,8 +14,8 @@ from spinegrade.keypoints.inference import models_of
 from spinegrade.keypoints.levels import LevelPlace, guide_weights, level_places
 from spinegrade.keypoints.offsets import fit_offsets
 from spinegrade.keypoints.settings import check_detectors
-from spinegrade.keypoints.targets import TARGETS
 from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL
+from spinegrade.targets import TARGETS
 from spinegrade.volumes import Stack
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from spinegrade.keypoints.augment import Batch, Strength, augment
-from spinegrade.keypoints.targets import TARGETS
+from spinegrade.targets import TARGETS
 
 STILL = Strength(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 SHAPE = (9, 48, 40)

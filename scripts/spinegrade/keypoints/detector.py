@@ -17,7 +17,7 @@ from spinegrade.errors import SpinegradeError
 from spinegrade.keypoints.network import HEADER, build_network, normalised
 from spinegrade.keypoints.offsets import Offsets
 from spinegrade.keypoints.steps import Steps
-from spinegrade.keypoints.targets import TARGETS, Target
+from spinegrade.targets import TARGETS, Target
 
 
 class Detector(NamedTuple):

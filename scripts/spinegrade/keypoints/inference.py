@@ -23,9 +23,9 @@ from spinegrade.keypoints.levels import (
 from spinegrade.keypoints.offsets import mean_offsets
 from spinegrade.keypoints.samples import grid_of, stacks_by_study
 from spinegrade.keypoints.steps import mean_steps
-from spinegrade.keypoints.targets import Target
 from spinegrade.runtime.progress import progress
 from spinegrade.tables import check_table, empty_table
+from spinegrade.targets import Target
 from spinegrade.volumes import Stack
 
 

@@ -10,10 +10,10 @@ import pandas as pd
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import to_pixels
-from spinegrade.keypoints.targets import TARGETS
 from spinegrade.names import LUMBAR_LEVELS
 from spinegrade.runtime.files import atomic_path, write_json
 from spinegrade.tables import read_tables
+from spinegrade.targets import TARGETS
 from spinegrade.volumes import Stack, load_stacks
 
 _MM = ["x_mm", "y_mm", "z_mm"]

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from spinegrade.keypoints.offsets import Offsets
 from spinegrade.keypoints.steps import Steps
-from spinegrade.keypoints.targets import TARGETS
 from spinegrade.models.registry import build
 from spinegrade.runtime.files import atomic_path
+from spinegrade.targets import TARGETS
 
 # A file's header keeps one key, since several come out in no fixed order.
 HEADER = "spinegrade"

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from spinegrade.geometry.affine import to_pixels
 from spinegrade.geometry.planes import nearest_slice
 from spinegrade.keypoints.grids import Grid, axial_crop, sagittal_grid
-from spinegrade.keypoints.targets import TARGETS, Target
 from spinegrade.names import SPINAL
 from spinegrade.runtime.progress import progress
+from spinegrade.targets import TARGETS, Target
 from spinegrade.volumes import Stack
 
 _LOGGER = logging.getLogger("spinegrade")

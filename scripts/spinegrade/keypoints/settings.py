@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from spinegrade.errors import SpinegradeError
-from spinegrade.keypoints.targets import TARGETS
 from spinegrade.models.registry import module_of
+from spinegrade.targets import TARGETS
 
 
 def check_detectors(detectors: Mapping[str, Mapping[str, Any]]) -> None:

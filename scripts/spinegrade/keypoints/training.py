@@ -17,7 +17,6 @@ from spinegrade.keypoints.network import build_network, normalised, save_detecto
 from spinegrade.keypoints.offsets import fit_offsets
 from spinegrade.keypoints.samples import Samples, training_samples
 from spinegrade.keypoints.steps import fit_steps
-from spinegrade.keypoints.targets import TARGETS
 from spinegrade.losses.registry import build as build_loss
 from spinegrade.runtime.checkpoint import (
     Checkpoint,
@@ -31,6 +30,7 @@ from spinegrade.runtime.seeds import generator, stream_seed
 from spinegrade.runtime.torch_setup import prepare
 from spinegrade.runtime.training_log import TrainingLog
 from spinegrade.tables import read_table, read_tables
+from spinegrade.targets import TARGETS
 from spinegrade.volumes import load_stacks
 
 # No times: a history is the same however often its training was stopped.

@@ -1,4 +1,4 @@
-"""What each detector looks for: its series, its points, and which points a mirror exchanges."""
+"""The families of points that are found together: their series, and which a mirror exchanges."""
 
 from __future__ import annotations
 
