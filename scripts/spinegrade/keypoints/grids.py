@@ -15,13 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spinegrade.geometry.affine import Affine
+from spinegrade.geometry.in_plane import turn_to_patient
 from spinegrade.volumes import Stack
-
-# Unit LPS vectors along which a grid's columns and rows grow.
-_IN_PLANE_AXES = {
-    "sagittal": np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0]]),
-    "axial": np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
-}
 
 
 class Grid(NamedTuple):
@@ -54,16 +49,8 @@ def area_resampled(stack: Stack, indices: ArrayLike, pixel_mm: float) -> Grid:
     to_pixels[0, 0], to_pixels[1, 1] = stack.cols / cols, stack.rows / rows
     to_pixels[:2, 3] = np.diag(to_pixels)[:2] / 2 - 0.5
     to_pixels[2, 3] = indices[0] if len(indices) else 0
-    axes = _IN_PLANE_AXES[stack.plane] @ (stack.affine[:3, :2] / spacing)
-    if abs(axes[0, 1]) + abs(axes[1, 0]) > abs(axes[0, 0]) + abs(axes[1, 1]):
-        array, to_pixels, axes = array.transpose(0, 2, 1), to_pixels[:, [1, 0, 2, 3]], axes[:, ::-1]
-    for axis in range(2):
-        if axes[axis, axis] < 0:
-            length = array.shape[2 - axis]
-            array = np.flip(array, 2 - axis)
-            to_pixels[:, 3] += to_pixels[:, axis] * (length - 1)
-            to_pixels[:, axis] *= -1
-    return Grid(np.ascontiguousarray(array), to_pixels, stack.affine @ to_pixels)
+    turn = turn_to_patient(to_pixels, stack.affine, stack.plane, (rows, cols))
+    return Grid(turn.apply(array), turn.to_pixels, stack.affine @ turn.to_pixels)
 
 
 def cropped(grid: Grid, first: tuple[int, int], shape: tuple[int, int]) -> Grid:
