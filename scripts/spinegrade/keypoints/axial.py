@@ -9,20 +9,15 @@ import numpy as np
 import pandas as pd
 
 from spinegrade.geometry.planes import NearestStack, nearest_stack
+from spinegrade.keypoint_rows import no_series, point_rows, rejection
 from spinegrade.keypoints.detector import Detector
 from spinegrade.keypoints.grids import Grid, axial_crop
-from spinegrade.keypoints.inference import (
-    Found,
-    look,
-    models_of,
-    no_series,
-    point_rows,
-    rejection,
-)
+from spinegrade.keypoints.inference import Found, look
 from spinegrade.keypoints.levels import LevelPlace, level_places
 from spinegrade.keypoints.offsets import mean_offsets
 from spinegrade.keypoints.samples import stacks_by_study
 from spinegrade.names import SPINAL
+from spinegrade.runtime.leaks import models_of
 from spinegrade.runtime.progress import progress
 from spinegrade.volumes import Stack
 

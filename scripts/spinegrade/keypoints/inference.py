@@ -9,9 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spinegrade.errors import SpinegradeError
-from spinegrade.geometry.affine import Affine, to_mm
-from spinegrade.geometry.planes import nearest_slice
+from spinegrade.keypoint_rows import no_series, point_rows
 from spinegrade.keypoints.decode import decode
 from spinegrade.keypoints.detector import Detector
 from spinegrade.keypoints.grids import Grid
@@ -23,8 +21,8 @@ from spinegrade.keypoints.levels import (
 from spinegrade.keypoints.offsets import mean_offsets
 from spinegrade.keypoints.samples import grid_of, stacks_by_study
 from spinegrade.keypoints.steps import mean_steps
+from spinegrade.runtime.leaks import models_of
 from spinegrade.runtime.progress import progress
-from spinegrade.tables import check_table, empty_table
 from spinegrade.targets import Target
 from spinegrade.volumes import Stack
 
@@ -34,42 +32,6 @@ class Found(NamedTuple):
 
     keypoints: list[dict[str, Any]]
     rejected: list[dict[str, Any]]
-
-
-def rejection(study: str, code: str, found: str, action: str, series: str | None = None) -> dict:
-    """One row of a rejected table."""
-    return {
-        "study": study,
-        "series": series,
-        "file": None,
-        "code": code,
-        "found": found,
-        "action": action,
-    }
-
-
-def models_of(
-    study: str,
-    split: str,
-    folds: Mapping[str, int] | None,
-    detectors: Sequence[Detector],
-    name: str,
-) -> tuple[list[Detector], str]:
-    """The detectors that may look at a study, and what to call their result's source.
-
-    A training study has the one model of its own fold, which did not train on it; a test study,
-    and with ``folds`` None (models trained elsewhere) any study, the mean over all. Raises
-    SpinegradeError for a training study without a fold.
-    """
-    if split == "test" or folds is None:
-        return list(detectors), f"{name}:mean"
-    if study not in folds:
-        raise SpinegradeError(
-            f"study {study}: a training study without a fold; make the folds table again with "
-            "the rule split_folds"
-        )
-    fold = folds[study]
-    return [detectors[fold]], f"{name}:fold_{fold}"
 
 
 def look(
@@ -103,46 +65,6 @@ def look(
         )
         for place, heatmaps in enumerate(in_plane)
     ]
-
-
-def point_rows(
-    stack: Stack,
-    grid_to_pixels: Affine,
-    points: NDArray[np.float64],
-    confidences: NDArray[np.float64],
-    cells: Iterable[tuple[str, str, str]],
-    source: str,
-) -> list[dict[str, Any]]:
-    """Keypoint rows of grid ``points`` (P, 3) in a stack.
-
-    ``x_mm`` ... are where the point lies in the patient, between slices too; ``index`` is the
-    slice nearest to it and ``x_px``, ``y_px`` its perpendicular projection into that slice.
-    """
-    patient = to_mm(stack.affine, to_mm(grid_to_pixels, points))
-    seen = nearest_slice(stack.affine, stack.slices, patient)
-    pixels = np.stack([seen.x_px, seen.y_px, seen.index], axis=1)
-    rows = []
-    for cell, pixel, place, confidence in zip(cells, pixels, patient, confidences, strict=True):
-        condition, level, side = cell
-        rows.append(
-            {
-                "study": stack.study,
-                "series": stack.series,
-                "stack": stack.stack,
-                "index": int(pixel[2]),
-                "condition": condition,
-                "level": level,
-                "side": side,
-                "x_px": float(pixel[0]),
-                "y_px": float(pixel[1]),
-                "x_mm": float(place[0]),
-                "y_mm": float(place[1]),
-                "z_mm": float(place[2]),
-                "confidence": float(np.clip(confidence, 0.0, 1.0)),
-                "source": source,
-            }
-        )
-    return rows
 
 
 def find_sagittal(
@@ -194,25 +116,3 @@ def _guide(
 ) -> Callable[[int, tuple[int, int]], NDArray[np.float64]]:
     levels = [cell.level for cell in target.points]
     return lambda place, shape: guide_weights(places, levels, grids[place].to_mm, shape, stride)
-
-
-def no_series(study: str, target: Target) -> dict[str, Any]:
-    """The rejection of a study that lacks the target's series."""
-    kind = f"{target.plane} {target.weighting.upper()}"
-    return rejection(
-        study,
-        "KEYPOINTS_NO_SERIES",
-        f"no {kind} stack",
-        f"no {target.name} points are found and its cells fall back to the prior; deliver a {kind} "
-        "series, or correct the series descriptions",
-    )
-
-
-def keypoint_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """The rows as a checked keypoints table, empty where there are none."""
-    return check_table(pd.DataFrame(rows), "keypoints") if rows else empty_table("keypoints")
-
-
-def rejected_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """The rows as a checked rejected table, empty where there are none."""
-    return check_table(pd.DataFrame(rows), "rejected") if rows else empty_table("rejected")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from spinegrade.keypoint_rows import keypoint_table, rejected_table
 from spinegrade.keypoints.axial import find_axial
 from spinegrade.keypoints.detector import load_detector
-from spinegrade.keypoints.inference import find_sagittal, keypoint_table, rejected_table
+from spinegrade.keypoints.inference import find_sagittal
 from spinegrade.runtime.torch_setup import prepare
 from spinegrade.tables import read_table, read_tables, write_table
 from spinegrade.volumes import load_stacks

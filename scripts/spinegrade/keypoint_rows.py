@@ -1,0 +1,90 @@
+"""Rows of the keypoints tables, and of what could not be found, from points in a stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spinegrade.geometry.affine import Affine, to_mm
+from spinegrade.geometry.planes import nearest_slice
+from spinegrade.tables import check_table, empty_table
+from spinegrade.targets import Target
+from spinegrade.volumes import Stack
+
+
+def rejection(study: str, code: str, found: str, action: str, series: str | None = None) -> dict:
+    """One row of a rejected table."""
+    return {
+        "study": study,
+        "series": series,
+        "file": None,
+        "code": code,
+        "found": found,
+        "action": action,
+    }
+
+
+def point_rows(
+    stack: Stack,
+    grid_to_pixels: Affine,
+    points: NDArray[np.float64],
+    confidences: NDArray[np.float64],
+    cells: Iterable[tuple[str, str, str]],
+    source: str,
+) -> list[dict[str, Any]]:
+    """Keypoint rows of grid ``points`` (P, 3) in a stack.
+
+    ``x_mm`` ... are where the point lies in the patient, between slices too; ``index`` is the
+    slice nearest to it and ``x_px``, ``y_px`` its perpendicular projection into that slice.
+    """
+    patient = to_mm(stack.affine, to_mm(grid_to_pixels, points))
+    seen = nearest_slice(stack.affine, stack.slices, patient)
+    pixels = np.stack([seen.x_px, seen.y_px, seen.index], axis=1)
+    rows = []
+    for cell, pixel, place, confidence in zip(cells, pixels, patient, confidences, strict=True):
+        condition, level, side = cell
+        rows.append(
+            {
+                "study": stack.study,
+                "series": stack.series,
+                "stack": stack.stack,
+                "index": int(pixel[2]),
+                "condition": condition,
+                "level": level,
+                "side": side,
+                "x_px": float(pixel[0]),
+                "y_px": float(pixel[1]),
+                "x_mm": float(place[0]),
+                "y_mm": float(place[1]),
+                "z_mm": float(place[2]),
+                "confidence": float(np.clip(confidence, 0.0, 1.0)),
+                "source": source,
+            }
+        )
+    return rows
+
+
+def no_series(study: str, target: Target) -> dict[str, Any]:
+    """The rejection of a study that lacks the target's series."""
+    kind = f"{target.plane} {target.weighting.upper()}"
+    return rejection(
+        study,
+        "KEYPOINTS_NO_SERIES",
+        f"no {kind} stack",
+        f"no {target.name} points are found and its cells fall back to the prior; deliver a {kind} "
+        "series, or correct the series descriptions",
+    )
+
+
+def keypoint_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The rows as a checked keypoints table, empty where there are none."""
+    return check_table(pd.DataFrame(rows), "keypoints") if rows else empty_table("keypoints")
+
+
+def rejected_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The rows as a checked rejected table, empty where there are none."""
+    return check_table(pd.DataFrame(rows), "rejected") if rows else empty_table("rejected")
