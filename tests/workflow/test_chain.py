@@ -26,13 +26,10 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def run(finished_run: Path) -> Path:
     """A folder in which the miniature run has finished."""
-    folder = tmp_path_factory.mktemp("run")
-    done = snakemake(folder, "--configfile", str(MINIATURE))
-    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-    return folder
+    return finished_run
 
 
 def test_every_cell_of_every_study_has_a_probability(run: Path) -> None:

@@ -15,11 +15,11 @@ from typing import Any
 
 import psutil
 import pytest
+from miniature_run import run_miniature
 from spinegrade.errors import SpinegradeError
 from spinegrade.runtime.run_record import FORMAT, check_version, impersonal, write_version
 
 PROJECT = Path(__file__).resolve().parents[2]
-MINIATURE = PROJECT / "tests" / "workflow" / "miniature.yaml"
 STATUS = PROJECT / "scripts" / "tools" / "status.py"
 pytestmark = pytest.mark.workflow
 
@@ -199,28 +199,20 @@ def test_a_record_names_no_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert impersonal(given) == {"a": ["~/data", "/scratch/<user>/x", "mine.yaml", 3, None]}
 
 
-def test_a_run_is_repeated_from_its_record_to_the_byte(tmp_path: Path) -> None:
-    target = "results/miniature/ensemble/submission.csv"
-
-    def run(folder: Path, config: Path) -> None:
-        folder.mkdir()
-        call = [sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile")]
-        call += ["--workflow-profile", str(PROJECT / "profiles" / "default"), "--cores", "2"]
-        call += ["--directory", str(folder), "--configfile", str(config), "--", target]
-        done = subprocess.run(call, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-
-    run(tmp_path / "first", MINIATURE)
-    asked = [sys.executable, str(STATUS), str(tmp_path / "first/results/miniature"), "--config"]
+def test_a_run_is_repeated_from_its_record_to_the_byte(finished_run: Path, tmp_path: Path) -> None:
+    results = Path("results/miniature")
+    (tmp_path / "record").mkdir()
+    (tmp_path / "record" / "run.json").write_bytes((finished_run / "record.json").read_bytes())
+    asked = [sys.executable, str(STATUS), str(tmp_path / "record"), "--config"]
     config = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
     (tmp_path / "again.yaml").write_text(config)
-    run(tmp_path / "again", tmp_path / "again.yaml")
-    first, again = ((tmp_path / name / target).read_bytes() for name in ("first", "again"))
-    assert first == again
-    records = [
-        json.loads((tmp_path / name / "results/miniature/run.json").read_text())
-        for name in ("first", "again")
-    ]
+    run_miniature(tmp_path / "again", tmp_path / "again.yaml")
+    submission = results / "ensemble" / "submission.csv"
+    assert (tmp_path / "again" / submission).read_bytes() == (
+        finished_run / submission
+    ).read_bytes()
+    first = json.loads((finished_run / "record.json").read_text())
+    again = json.loads((tmp_path / "again" / results / "run.json").read_text())
     for key in ("config", "code", "data", "outputs", "packages", "seed", "git"):
-        assert records[0][key] == records[1][key], key
-    assert len(records[0]["data"]) > 5 and len(records[0]["outputs"]) == 3
+        assert first[key] == again[key], key
+    assert len(first["data"]) > 5 and len(first["outputs"]) == 3
