@@ -18,7 +18,7 @@ from typing import Any
 from spinegrade.errors import SpinegradeError
 
 _FOLDER = Path(__file__).resolve().parent
-_NOT_LOSSES = {"__init__", "registry"}
+_NOT_LOSSES = {"__init__", "registry", "heatmap_terms"}
 
 
 def loss_names() -> list[str]:

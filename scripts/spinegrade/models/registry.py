@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 _FOLDER = Path(__file__).resolve().parent
-_NOT_MODELS = {"__init__", "registry"}
+# Modules that models are made of; they have no ``build``.
+_PARTS = {"packed_convolution", "packed_volumes", "paired_slices"}
+_NOT_MODELS = {"__init__", "registry"} | _PARTS
 
 
 def model_names() -> list[str]:

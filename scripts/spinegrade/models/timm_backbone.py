@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,22 @@ def build(
     Raises SpinegradeError for a network that timm does not know, with close names, and for
     weights that are absent or do not fit.
     """
+    options = {"num_classes": 0}
+    if image_px is not None and backbone.startswith(("vit", "swin", "coat", "maxvit", "deit")):
+        options["img_size"] = image_px
+    network = create_network(backbone, channels, pretrained, drop_path, **options)
+    # Some networks widen their features once more before the classifier.
+    network.num_features = getattr(network, "head_hidden_size", None) or network.num_features
+    return network
+
+
+def create_network(
+    backbone: str, channels: int, pretrained: str | None, drop_path: float, **options: Any
+) -> nn.Module:
+    """``timm.create_model`` with ``build``'s refusals and sources of weights.
+
+    ``options`` are further ones of ``timm.create_model``.
+    """
     timm = import_timm()
     if not timm.is_model(backbone):
         close = difflib.get_close_matches(backbone, timm.list_models(), 3, 0.5)
@@ -38,19 +55,14 @@ def build(
             f"backbone {backbone!r} is no network of timm {timm.__version__}; close names: "
             f"{', '.join(close) or 'none'}"
         )
-    options = {"num_classes": 0, "in_chans": channels}
+    options["in_chans"] = channels
     if drop_path > 0:
         options["drop_path_rate"] = drop_path
-    if image_px is not None and backbone.startswith(("vit", "swin", "coat", "maxvit", "deit")):
-        options["img_size"] = image_px
     if pretrained == "timm":
-        network = _from_hub(timm, backbone, options)
-    else:
-        network = timm.create_model(backbone, **options)
-    if pretrained not in (None, "timm"):
+        return _from_hub(timm, backbone, options)
+    network = timm.create_model(backbone, **options)
+    if pretrained is not None:
         load_weights(network, backbone, weight_file(pretrained), channels)
-    # Some networks widen their features once more before the classifier.
-    network.num_features = getattr(network, "head_hidden_size", None) or network.num_features
     return network
 
 

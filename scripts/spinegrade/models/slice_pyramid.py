@@ -1,0 +1,74 @@
+"""Any timm image network as a pyramid of feature maps of single slices."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from spinegrade.errors import SpinegradeError
+from spinegrade.models.timm_backbone import create_network
+
+STRIDES = (4, 8, 16, 32)
+
+
+class SlicePyramid(nn.Module):
+    """``channels`` are those of the four maps; ``network`` is timm's."""
+
+    def __init__(self, network: nn.Module, places: list[int], channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.network, self.places, self.channels = network, places, channels
+        self.channels_last = getattr(network, "output_fmt", None) == "NHWC"
+
+    def forward(self, slices: Tensor) -> list[Tensor]:
+        """(S, 1, rows, cols) float in -1 .. 1 to maps at strides 4, 8, 16 and 32.
+
+        Raises SpinegradeError where rows or columns are no multiple of 32, and where an encoder
+        without padding makes smaller maps.
+        """
+        rows, cols = slices.shape[-2:]
+        if rows % STRIDES[-1] or cols % STRIDES[-1]:
+            raise SpinegradeError(
+                f"slices of {rows} x {cols} pixels came to an encoder that halves them five times; "
+                f"give an image size that is a multiple of {STRIDES[-1]}"
+            )
+        colours = slices.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        maps = self.network(colours)
+        maps = [maps[place] for place in self.places]
+        if self.channels_last:
+            maps = [m.permute(0, 3, 1, 2) for m in maps]
+        found = [tuple(m.shape[-2:]) for m in maps]
+        expected = [(rows // stride, cols // stride) for stride in STRIDES]
+        if found != expected:
+            raise SpinegradeError(
+                f"the encoder makes maps of {found} (rows, columns) from slices of {rows} x {cols} "
+                f"pixels; expected {expected}; choose one that pads its convolutions"
+            )
+        return maps
+
+
+def build(backbone: str, pretrained: str | None = None, drop_path: float = 0.0) -> SlicePyramid:
+    """The timm network ``backbone`` without its end: a map at each of the strides 4 to 32.
+
+    ``pretrained`` is as in ``timm_backbone``. A grey slice is copied to the three colours that
+    published weights expect.
+
+    Raises SpinegradeError for a network that timm does not know or cannot take features from,
+    for one that lacks these four strides, and for weights that are absent or do not fit.
+    """
+    try:
+        network = create_network(backbone, 3, pretrained, drop_path, features_only=True)
+    except (RuntimeError, AssertionError, ValueError, TypeError, AttributeError) as error:
+        # timm has no question for this; each family fails in its own way.
+        raise SpinegradeError(
+            f"encoder {backbone}: timm takes no feature maps from it ({error}); choose one of "
+            "which timm.create_model(..., features_only=True) does"
+        ) from error
+    strides = list(network.feature_info.reduction())
+    if not set(STRIDES) <= set(strides):
+        raise SpinegradeError(
+            f"encoder {backbone}: its feature maps have the strides {strides}; expected "
+            f"{', '.join(map(str, STRIDES))} among them; choose another encoder"
+        )
+    places = [len(strides) - 1 - strides[::-1].index(stride) for stride in STRIDES]
+    channels = network.feature_info.channels()
+    return SlicePyramid(network, places, tuple(channels[place] for place in places))
