@@ -7,6 +7,7 @@ calls them), written for whole volumes. None moves the image, except motion blur
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,8 +16,6 @@ from torch.nn import functional
 
 KINDS = ("motion", "median", "gaussian", "noise")
 MOTIONS = ("centred", "shifted")
-# Steps along a motion blur's line: enough that the kernel is a line, not dots.
-_LINE_STEPS = 64
 
 
 def filtered(slices: Tensor, kernel: Tensor) -> Tensor:
@@ -37,17 +36,16 @@ def filtered(slices: Tensor, kernel: Tensor) -> Tensor:
 
 
 def gaussian_filtered(slices: Tensor, size: int) -> Tensor:
-    """``slices`` under a Gaussian of ``size`` px, its deviation the one that OpenCV gives a size."""
-    sigma = 0.3 * ((size - 1) * 0.5 - 1) + 0.8
-    place = torch.arange(size, dtype=torch.float64) - size // 2
-    line = torch.exp(-(place**2) / (2 * sigma**2))
-    line /= line.sum()
+    """``slices`` under binomial weights of ``size`` px, OpenCV's Gaussian of 3 and of 5 px."""
+    weights = [math.comb(size - 1, place) for place in range(size)]
+    line = torch.tensor(weights, dtype=torch.float64) / 2 ** (size - 1)
     return filtered(filtered(slices, line[None]), line[:, None])
 
 
 def motion_kernel(size: int, ends: Sequence[int], motion: str = "centred") -> Tensor:
-    """A straight line of sum 1 in a kernel (size, size), between ``ends`` x, y, x, y.
+    """A line of sum 1 in a kernel (size, size) from one pixel to another, ``ends`` x, y, x, y.
 
+    One tap for each column or row that the line crosses, shared between the two nearest pixels.
     "centred" moves its middle onto the kernel's, so that the image stays where it is; "shifted"
     leaves it, which moves the image by up to half the kernel (albumentations' default).
     """
@@ -56,7 +54,8 @@ def motion_kernel(size: int, ends: Sequence[int], motion: str = "centred") -> Te
         middle = (size - 1) / 2
         left, up = (x0 + x1) / 2 - middle, (y0 + y1) / 2 - middle
         x0, x1, y0, y1 = x0 - left, x1 - left, y0 - up, y1 - up
-    share = torch.linspace(0, 1, _LINE_STEPS, dtype=torch.float64)[:, None]
+    taps = int(max(abs(x1 - x0), abs(y1 - y0))) + 1
+    share = torch.linspace(0, 1, taps, dtype=torch.float64)[:, None]
     place = torch.arange(size, dtype=torch.float64)
     across = (1 - (x0 + (x1 - x0) * share - place).abs()).clamp(min=0)
     down = (1 - (y0 + (y1 - y0) * share - place).abs()).clamp(min=0)

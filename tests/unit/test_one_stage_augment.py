@@ -1,0 +1,353 @@
+"""One-stage augmentation: points move with the pixels, and a mirror exchanges left and right."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from spinegrade.errors import SpinegradeError
+from spinegrade.one_stage.augment import Batch, augment, disturbed, plain
+from spinegrade.one_stage.augmentation import Augmentation, augmentation_of
+from spinegrade.one_stage.canvas import from_mask, to_mask
+from spinegrade.one_stage.disturb import (
+    add_noise,
+    filtered,
+    gaussian_filtered,
+    median_filtered,
+    motion_kernel,
+)
+from spinegrade.one_stage.flip import exchange_sides
+
+CANVAS, IMAGE = 128, 64
+LENGTHS = [4, 3, 5, 4, 6, 3, 5, 4]
+MIRROR = (5, 6, 7, 8, 9, 0, 1, 2, 3, 4)
+CHANCES = ("reversal", "align", "homography", "cutout", "brightness_contrast", "disturb")
+STILL = replace(augmentation_of("foraminal", IMAGE), **dict.fromkeys(CHANCES, 0.0))
+ALWAYS = {"reversal": 0.5, "cutout": 1.0, "brightness_contrast": 1.0, "disturb": 1.0}
+# A column of foramina a side, the right one two px in front: (x, y) on the canvas.
+SHAPE = torch.tensor(
+    [[64.0 - 2 * side, 34.0 + 15 * level] for side in (0, 1) for level in range(5)]
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def spread_points(seed: int = 0) -> torch.Tensor:
+    """(B, 10, 3) points around SHAPE: left ones in the last slices, right ones in the first."""
+    draws = torch.Generator().manual_seed(seed)
+    points = torch.zeros(len(LENGTHS), 10, 3)
+    points[..., :2] = SHAPE + torch.randn(len(LENGTHS), 10, 2, generator=draws) * 3
+    for place, length in enumerate(LENGTHS):
+        points[place, :5, 2], points[place, 5:, 2] = length - 1, 0
+    return points
+
+
+def dotted(points: torch.Tensor, which: list[int]) -> torch.Tensor:
+    """Packed black slices with a smooth dot at point ``which[b]`` of volume b."""
+    rows, cols = torch.meshgrid(torch.arange(CANVAS), torch.arange(CANVAS), indexing="ij")
+    volumes = []
+    for place, length in enumerate(LENGTHS):
+        x, y, z = points[place, which[place]].tolist()
+        volume = torch.zeros(length, CANVAS, CANVAS)
+        volume[round(z)] = 200 * torch.exp(-((cols - x) ** 2 + (rows - y) ** 2) / (2 * 3.0**2))
+        volumes.append(volume)
+    return torch.cat(volumes).round().to(torch.uint8)
+
+
+def run(slices: torch.Tensor, points: torch.Tensor, settings: Augmentation, seed: int = 1) -> Batch:
+    known = torch.ones(points.shape[:2], dtype=torch.bool)
+    draws = torch.Generator().manual_seed(seed)
+    shape = SHAPE[: points.shape[1]]
+    return augment(
+        slices, LENGTHS, points, known, settings=settings, mean_shape=shape, generator=draws
+    )
+
+
+def found_dots(batch: Batch) -> torch.Tensor:
+    """(B, 3) image px and slice of the dot in each volume: the centre of what is half as bright."""
+    found = []
+    for volume in batch.slices[:, 0].split(LENGTHS):
+        floor = volume.median()
+        weight = (volume - floor - (volume.max() - floor) / 2).clamp(min=0)
+        z = int(weight.flatten(1).sum(1).argmax())
+        y, x = torch.meshgrid(torch.arange(IMAGE), torch.arange(IMAGE), indexing="ij")
+        total = weight[z].sum()
+        found.append(
+            [float((weight[z] * x).sum() / total), float((weight[z] * y).sum() / total), z]
+        )
+    return torch.tensor(found)
+
+
+def expected_dots(batch: Batch, which: list[int]) -> torch.Tensor:
+    """Where the batch says that the dots are, (B, 3) image px and slice."""
+    places = [
+        MIRROR[point] if back else point
+        for point, back in zip(which, batch.reversed.tolist(), strict=True)
+    ]
+    mask = batch.points[torch.arange(len(places)), torch.tensor(places)]
+    return torch.cat([(mask[:, :2] + 0.5) * 4 - 0.5, mask[:, 2:]], dim=1)
+
+
+EVERY = {
+    "nothing": {},
+    "reversal": {"reversal": 0.5},
+    "alignment": {"align": 1.0},
+    "alignment, published middle": {"align": 1.0, "recentre": "published"},
+    "homography": {"homography": 1.0},
+    "cutout": {"cutout": 1.0},
+    "brightness and contrast": {"brightness_contrast": 1.0},
+    **{kind: {"disturb": 1.0, "disturb_by": (kind,)} for kind in ("motion", "median", "gaussian")},
+    "noise": {"disturb": 1.0, "disturb_by": ("noise",)},
+    "all with alignment": {**ALWAYS, "align": 1.0},
+    "all with homography": {**ALWAYS, "homography": 1.0},
+}
+
+
+@pytest.mark.parametrize("change", EVERY.values(), ids=EVERY.keys())
+def test_a_dot_is_found_at_its_point(change: dict) -> None:
+    points = spread_points()
+    for seed in range(3):
+        which = [(place + 3 * seed) % 10 for place in range(len(LENGTHS))]
+        batch = run(dotted(points, which), points, replace(STILL, **change), seed)
+        assert batch.known.all()
+        found, expected = found_dots(batch), expected_dots(batch, which)
+        torch.testing.assert_close(found[:, 2], expected[:, 2])
+        assert (found - expected).abs().max() < 0.6
+        moved = expected_dots(batch, which) - (points[range(8), which] + 0.5) / 2 + 0.5
+        if "align" in change or "homography" in change:
+            assert moved[:, :2].abs().max() > 2.0
+
+
+def test_affine_movements_hit_the_dot_within_a_fiftieth_of_a_mask_pixel() -> None:
+    points, which = spread_points(), [2] * 8
+    batch = run(dotted(points, which), points, replace(STILL, align=1.0))
+    off = (found_dots(batch) - expected_dots(batch, which)).abs().max()
+    assert off / 4 < 0.02
+
+
+def test_reversed_slices_are_exactly_the_slices_in_reverse() -> None:
+    points = spread_points()
+    slices = torch.randint(0, 256, (sum(LENGTHS), CANVAS, CANVAS), dtype=torch.uint8)
+    grades = torch.arange(80).view(8, 10)
+    straight = run(slices, points, STILL)
+    reverse = run(slices, points, replace(STILL, reversal=1.0))
+    assert not straight.reversed.any() and reverse.reversed.all()
+    back = torch.cat([volume.flip(0) for volume in reverse.slices.split(LENGTHS)])
+    assert torch.equal(back, straight.slices)
+    # Three slices: what was the left foramen in slice 2 is the right one in slice 0.
+    torch.testing.assert_close(reverse.points[1, 5, :2], straight.points[1, 0, :2])
+    assert (straight.points[1, 0, 2], reverse.points[1, 5, 2]) == (2, 0)
+    torch.testing.assert_close(reverse.points[..., :2], straight.points[:, MIRROR, :2])
+    assert exchange_sides(grades, reverse.reversed, MIRROR)[1].tolist() == [
+        *range(15, 20),
+        *range(10, 15),
+    ]
+
+
+def everything(target: str, flip: str) -> Augmentation:
+    given = {"disturb": 1.0, "align": 0.5, "homography": 0.5}
+    return augmentation_of(target, IMAGE, flip, given)
+
+
+def test_bugged_differs_from_fixed_in_the_sides_of_reversed_volumes_alone() -> None:
+    points = spread_points()
+    slices = torch.randint(0, 256, (sum(LENGTHS), CANVAS, CANVAS), dtype=torch.uint8)
+    fixed = run(slices, points, everything("foraminal", "fixed"))
+    bugged = run(slices, points, everything("foraminal", "bugged"))
+    grades = torch.arange(80).view(8, 10)
+    assert torch.equal(fixed.slices, bugged.slices)
+    assert torch.equal(fixed.reversed, bugged.reversed)
+    back = fixed.reversed
+    assert 0 < back.sum() < 8
+    assert torch.equal(fixed.points[~back], bugged.points[~back])
+    assert torch.equal(fixed.points[back], bugged.points[back][:, MIRROR])
+    assert not torch.equal(fixed.points[back], bugged.points[back])
+    # z is mirrored in both: a bugged left point lies where right ones do.
+    assert (bugged.points[back][:, :5, 2] == 0).all()
+    assert (fixed.points[back][:, 5:, 2] == 0).all()
+    assert torch.equal(exchange_sides(grades, back, MIRROR, "bugged"), grades)
+
+
+def test_a_flip_of_the_canal_exchanges_nothing() -> None:
+    points = spread_points()[:, :5]
+    slices = torch.randint(0, 256, (sum(LENGTHS), CANVAS, CANVAS), dtype=torch.uint8)
+    fixed, bugged = (run(slices, points, everything("canal", flip)) for flip in ("fixed", "bugged"))
+    assert fixed.reversed.any()
+    for one, other in zip(fixed, bugged, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_partly_known_points_exchange_what_is_known_and_the_others_have_no_say() -> None:
+    points = spread_points()
+    known = torch.ones(8, 10, dtype=torch.bool)
+    known[:, 7] = False
+    slices = dotted(points, [0] * 8)
+    batches = []
+    for wrong in (0.0, 5000.0):
+        points[:, 7, :2] = wrong
+        draws = torch.Generator().manual_seed(4)
+        settings = replace(STILL, reversal=0.5, align=0.5, homography=0.5, cutout=1.0)
+        batches.append(
+            augment(
+                slices, LENGTHS, points, known, settings=settings, mean_shape=SHAPE, generator=draws
+            )
+        )
+    for batch in batches:
+        unknown = [2 if back else 7 for back in batch.reversed.tolist()]
+        assert [(~row).nonzero().item() for row in batch.known] == unknown
+    assert torch.equal(batches[0].slices, batches[1].slices)
+
+
+def test_a_cutout_is_black_above_the_topmost_point_and_nowhere_else() -> None:
+    points = spread_points()
+    white = torch.full((sum(LENGTHS), CANVAS, CANVAS), 255, dtype=torch.uint8)
+    seen = 0
+    for seed in range(6):
+        batch = run(white, points, replace(STILL, cutout=1.0), seed)
+        for volume, own in zip(batch.slices[:, 0].split(LENGTHS), batch.points, strict=True):
+            top = int(((own[:, 1].min() + 0.5) * 4 - 0.5).floor())
+            black = volume == -1
+            assert (volume[~black] == 1).all()
+            assert not black[:, top:].any()
+            # One rectangle, the same in all slices.
+            rows, cols = black[0].any(1), black[0].any(0)
+            assert torch.equal(black, (rows[:, None] & cols).expand_as(black))
+            seen += bool(black.any())
+    assert seen > 40
+
+
+def test_draws_come_from_the_generator_alone() -> None:
+    points = spread_points()
+    slices = torch.randint(0, 256, (sum(LENGTHS), CANVAS, CANVAS), dtype=torch.uint8)
+    settings = everything("foraminal", "fixed")
+    torch.manual_seed(0)
+    one = run(slices, points, settings)
+    torch.manual_seed(1)
+    again, other = run(slices, points, settings), run(slices, points, settings, seed=2)
+    for first, second in zip(one, again, strict=True):
+        assert torch.equal(first, second)
+    assert not torch.equal(one.slices, other.slices)
+
+
+def test_without_augmentation_the_image_is_that_of_opencv() -> None:
+    slices = torch.randint(0, 256, (3, CANVAS, CANVAS), dtype=torch.uint8)
+    batch = plain(slices, torch.zeros(1, 5, 3), 96)
+    assert batch.slices.shape == (3, 1, 96, 96)
+    expected = cv2.resize(slices[1].numpy().astype(np.float32), (96, 96)) / 127.5 - 1
+    np.testing.assert_allclose(batch.slices[1, 0].numpy(), expected, atol=1e-4)
+    still = run(dotted(spread_points(), [4] * 8), spread_points(), STILL)
+    same = plain(dotted(spread_points(), [4] * 8), spread_points(), IMAGE)
+    torch.testing.assert_close(still.slices, same.slices, atol=1e-5, rtol=0)
+    torch.testing.assert_close(still.points, same.points)
+
+
+def test_mask_pixels_count_from_centres_unless_published() -> None:
+    corners = torch.tensor([[-0.5, 511.5, 7.0], [0.0, 0.0, 2.0]])
+    # The canvas's edges are the mask's: 512 px, 320 px and 80 px show the same square.
+    torch.testing.assert_close(to_mask(corners, 512, 320)[0], torch.tensor([-0.5, 79.5, 7.0]))
+    assert to_mask(corners, 512, 320)[1, 0] == pytest.approx(0.5 * 80 / 512 - 0.5)
+    published = to_mask(corners, 512, 320, "published")[1]
+    assert published.tolist() == [0.0, 0.0, 2.0]
+    for offset in ("exact", "published"):
+        back = from_mask(to_mask(corners, 512, 320, offset), 512, 320, offset)
+        torch.testing.assert_close(back, corners)
+    points = spread_points()
+    batch = run(dotted(points, [0] * 8), points, replace(STILL, mask_offset="published"))
+    torch.testing.assert_close(batch.points[..., :2], points[..., :2] / 8)
+
+
+def test_brightness_and_contrast_by_hand() -> None:
+    grey = torch.zeros(1, 4, 4)  # 0.5 of the range
+    most = [0.0, 1.0, 1.0, 1.0, *[0.0] * 7]
+    # 0.5 times 1.2 plus 0.2 is 0.8 of the range.
+    torch.testing.assert_close(disturbed(grey.clone(), STILL_BRIGHT, most), grey + 0.6)
+    least = [0.0, 0.0, 0.0, 1.0, *[0.0] * 7]
+    torch.testing.assert_close(disturbed(grey.clone(), STILL_BRIGHT, least), grey - 0.6)
+    assert disturbed(grey + 1, STILL_BRIGHT, most).max() == 1
+
+
+STILL_BRIGHT = replace(STILL, brightness_contrast=1.0)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_blurs_are_those_of_opencv(size: int) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (2, 20, 24), dtype=np.uint8)
+    slices = torch.from_numpy(grey).float() / 127.5 - 1
+    median = (median_filtered(slices, size) + 1) * 127.5
+    gaussian = (gaussian_filtered(slices, size) + 1) * 127.5
+    for place in range(2):
+        assert np.array_equal(median[place].round().numpy(), cv2.medianBlur(grey[place], size))
+        smooth = cv2.GaussianBlur(grey[place].astype(np.float32), (size, size), 0)
+        np.testing.assert_allclose(gaussian[place].numpy(), smooth, atol=0.05)
+
+
+def test_a_motion_blur_stays_in_the_middle_unless_shifted() -> None:
+    row = motion_kernel(3, (0, 0, 2, 0))
+    torch.testing.assert_close(row[1], torch.full((3,), 1 / 3, dtype=torch.float64))
+    place = torch.arange(5, dtype=torch.float64) - 2
+    for ends in ((0, 0, 4, 1), (3, 4, 3, 0), (0, 0, 1, 0), (4, 4, 1, 3)):
+        centred, shifted = (motion_kernel(5, ends, how) for how in ("centred", "shifted"))
+        for kernel, middle in ((centred, (0.0, 0.0)), (shifted, None)):
+            x, y = (kernel.sum(0) * place).sum(), (kernel.sum(1) * place).sum()
+            wanted = middle or ((ends[0] + ends[2]) / 2 - 2, (ends[1] + ends[3]) / 2 - 2)
+            assert (x.item(), y.item()) == pytest.approx(wanted, abs=1e-9)
+            assert kernel.sum() == pytest.approx(1)
+    dot = torch.zeros(1, 9, 9)
+    dot[0, 4, 4] = 1.0
+    # The weights of a kernel's right column bring what lies to the right: the dot goes left.
+    assert filtered(dot, motion_kernel(3, (2, 0, 2, 2), "shifted"))[0, 4, 3] == pytest.approx(1 / 3)
+
+
+def test_noise_has_the_variance_asked_for() -> None:
+    noisy = add_noise(torch.zeros(4, 100, 100), 36.0, seed=3) * 127.5
+    assert noisy.std() == pytest.approx(6.0, rel=0.02)
+    assert noisy.mean() == pytest.approx(0.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sift_px": 3}, "unknown key sift_px"),
+        ({"align": 0.9}, r"homography is 0.2; allowed: at most 1 - align"),
+        ({"motion": "moved"}, "motion is 'moved'; allowed: centred or shifted"),
+        ({"scale": [0.3, -0.3]}, "scale is .*a lower and an upper limit"),
+        ({"blur_px": 4}, "blur_px is 4"),
+        ({"disturb_by": ["fog"]}, "disturb_by is .*motion"),
+        ({"cutout": 1.5}, "cutout is 1.5; allowed: a chance"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(given: dict, message: str) -> None:
+    with pytest.raises(SpinegradeError, match=message):
+        augmentation_of("foraminal", IMAGE, given=given)
+
+
+def test_published_values_by_target() -> None:
+    foraminal, canal = (augmentation_of(name, 320) for name in ("foraminal", "canal"))
+    assert (foraminal.scale, foraminal.cutout, foraminal.limits(256).shift_px) == (
+        (-0.25, 0.35),
+        0.5,
+        5,
+    )
+    assert (canal.scale, canal.cutout, canal.corner, canal.border_px) == ((-0.2, 0.2), 0.0, 0.2, 10)
+    assert canal.mirror == tuple(range(5))
+    with pytest.raises(SpinegradeError, match="unknown target subarticular"):
+        augmentation_of("subarticular", 320)
+
+
+def test_tensors_that_do_not_fit_are_refused() -> None:
+    points = spread_points()
+    slices = dotted(points, [0] * 8)
+    with pytest.raises(SpinegradeError, match="33 packed slices, but the volumes' lengths"):
+        run(slices[1:], points, STILL)
+    with pytest.raises(SpinegradeError, match=r"expected \(8, P, 3\)"):
+        run(slices, points[:3], STILL)
+    with pytest.raises(SpinegradeError, match=r"torch.float32 .*expected uint8"):
+        run(slices.float(), points, STILL)
+    with pytest.raises(SpinegradeError, match="settings of 10 points do not fit 5 points"):
+        run(slices, points[:, :5], STILL)
