@@ -9,13 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
+from snakemake.exceptions import ApiError
 from spinegrade.errors import SpinegradeError
-from spinegrade.runtime import run_lock
+from spinegrade.runtime import run_lock, run_session
 from spinegrade.runtime.processes import is_alive, slurm_jobs, this_process
 from spinegrade.runtime.run_lock import (
     NAME,
@@ -258,3 +261,32 @@ def test_a_file_that_is_no_lock_is_named() -> None:
     Path("results/a", NAME).write_text("{")
     with pytest.raises(SpinegradeError, match=r"results/a/\.run_lock: not a lock"):
         read_record("results/a")
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(errno.EROFS, "its disk is read-only"), (errno.EIO, None)]
+)
+def test_a_disk_that_snakemake_itself_cannot_write_to_is_told_in_a_sentence(
+    number: int, told: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def execute(executor_plugin: object) -> None:
+        raise OSError(number, os.strerror(number), str(tmp_path / "cohort" / "a.parquet"))
+
+    workflow = SimpleNamespace(
+        execute=execute,
+        is_main_process=True,
+        basedir=str(PROJECT),
+        rules=[],
+        resource_settings=SimpleNamespace(overwrite_resources={}, overwrite_threads={}),
+        group_settings=SimpleNamespace(overwrite_groups={}),
+    )
+    monkeypatch.setattr(run_session, "RunSession", lambda *_: nullcontext())
+    results = str(tmp_path / "toy")
+    run_session.watch_run(workflow, {"cohort": {"name": "toy"}}, results, results)
+    plugin = SimpleNamespace(common_settings=SimpleNamespace(dryrun_exec=False))
+    if told is None:
+        with pytest.raises(OSError, match="Input/output error"):
+            workflow.execute(executor_plugin=plugin)
+    else:
+        with pytest.raises(ApiError, match=rf"a\.parquet cannot be written: {told}; make .* again"):
+            workflow.execute(executor_plugin=plugin)

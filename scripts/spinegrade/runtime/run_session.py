@@ -19,6 +19,7 @@ from snakemake.exceptions import ApiError
 from snakemake.logging import logger
 
 from spinegrade.errors import SpinegradeError
+from spinegrade.runtime.files import write_refusal
 from spinegrade.runtime.profile_rules import check_profile_rules
 from spinegrade.runtime.run_events import RunEvents
 from spinegrade.runtime.run_lock import RunLock, unlock_snakemake
@@ -54,7 +55,14 @@ def watch_run(workflow: Any, config: dict[str, Any], results: str, trained: str)
         except SpinegradeError as error:
             raise ApiError(str(error)) from None
         with session:
-            return execute(*args, **kwargs)
+            try:
+                return execute(*args, **kwargs)
+            except OSError as error:
+                # Snakemake clears a job's outputs before it starts, and ends on what stops it.
+                refusal = write_refusal(error, error.filename or results)
+                if refusal is None:
+                    raise
+                raise ApiError(str(refusal)) from None
 
     workflow.execute = watched
 
