@@ -1,0 +1,236 @@
+"""One fold of a one-stage network in training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from spinegrade.names import GRADE_WEIGHTS
+from spinegrade.one_stage.answers import look
+from spinegrade.one_stage.augment import augment
+from spinegrade.one_stage.augmentation import augmentation_of
+from spinegrade.one_stage.flip import exchange_sides
+from spinegrade.one_stage.network import build_loss, build_network, dtype_of
+from spinegrade.one_stage.reading import Packed, ReadAhead, read_packed
+from spinegrade.one_stage.samples import OneStageSamples, mean_shape_of
+from spinegrade.one_stage.settings import Settings
+from spinegrade.runtime.average import MovingAverage
+from spinegrade.runtime.checkpoint import Checkpoint, random_state, restore_random_state
+from spinegrade.runtime.precision import autocast
+from spinegrade.runtime.seeds import generator, stream_seed
+from spinegrade.runtime.training_log import TrainingLog
+
+_LOGGER = logging.getLogger("spinegrade")
+PARTS = {
+    "foraminal": ("heatmap", "points", "grade"),
+    "canal": ("heatmap", "points", "slices", "grade"),
+}
+"""The parts of a target's loss, in the order of the history's columns."""
+
+
+class OneStageTrainer:
+    """Trains on ``samples``; ``choosing`` holds the samples whose score picks the epoch, if any.
+
+    ``weights`` are what is kept in the end: the moving average of weights and running statistics,
+    of the last epoch or of the one with the lowest ``choice_loss``. ``history`` has a row an
+    epoch: epoch, learning_rate, loss, its parts, choice_loss. Every epoch's order and every
+    step's augmentation come from streams of their own, so that a run resumed anywhere goes on
+    bit for bit (on the CPU) as one that was never stopped. ``waited_s`` is the time
+    that steps had to wait for volumes to be read.
+    """
+
+    def __init__(
+        self,
+        samples: OneStageSamples,
+        settings: Settings,
+        fold: int,
+        seed: int,
+        device: torch.device,
+        choosing: OneStageSamples | None = None,
+    ) -> None:
+        self.samples, self.choosing = samples, choosing
+        self.settings, self.fold, self.seed, self.device = settings, fold, seed, device
+        training = settings.training
+        self.epochs = training.epochs_of(fold)
+        # Equal parts: a last batch of one volume would spoil the running statistics.
+        self.steps = -(-len(samples) // training.batch_size)
+        self.augmentation = augmentation_of(
+            settings.target, settings.image_px, settings.flip, settings.augmentation
+        )
+        self.mean_shape = mean_shape_of(samples)
+        self.network = build_network(settings).to(device).train()
+        self.average = MovingAverage(self.network, training.average_decay)
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(),
+            lr=training.rate_of(fold, 0),
+            weight_decay=training.weight_decay,
+            foreach=True,
+        )
+        self.loss = build_loss(settings)
+        self.dtype = dtype_of(settings, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
+        self.epoch = 0
+        self.step = 0  # steps done of the epoch that is under way
+        self.totals = self._no_losses()
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Tensor] | None = None
+        self.best_loss = float("inf")
+        self.waited_s = 0.0
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights and running statistics that are kept."""
+        return self.average.model.state_dict() if self.best is None else self.best
+
+    def run(self, checkpoint: Checkpoint) -> None:
+        """Train to the last epoch, from ``checkpoint`` on and keeping it up to date."""
+        state = checkpoint.load()
+        if state is not None:
+            self.restore(state)
+        told = f"{self.settings.name}, fold {self.fold}"
+        done = (self.epoch, self.step)
+        log = TrainingLog(told, self.epochs, self.steps, *done, checkpoint.path)
+        every = self.settings.training.checkpoint_epochs
+        for packed in self.batches():
+            self.train_step(packed)
+            if self.step:
+                checkpoint.save_if_due(self.state)
+                log.step()
+                continue
+            row = self.history[-1]
+            if self.epoch % every == 0 or self.epoch == self.epochs or checkpoint.is_due():
+                checkpoint.save(self.state())
+            log.epoch(row["loss"], row["learning_rate"], row["choice_loss"])
+        _LOGGER.info("waited %.1f s for volumes to be read", self.waited_s)
+
+    def batches(self) -> Iterator[Packed]:
+        """The batches that are left, to the last epoch, each read while the one before is used."""
+        ahead = ReadAhead(self.samples, self._parts(), self.device.type == "cuda")
+        for packed in ahead:
+            self.waited_s = ahead.waited_s
+            yield packed
+
+    def train_step(self, packed: Packed) -> None:
+        """One optimiser step, and after an epoch's last one what ends an epoch."""
+        training, device = self.settings.training, self.device
+        if self.step == 0:
+            torch.manual_seed(self._stream("dropout", self.epoch))
+        rate = training.rate_of(self.fold, self.epoch)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        draws = torch.Generator().manual_seed(self._stream("draws", self.epoch, self.step))
+        batch = augment(
+            packed.slices.to(device, non_blocking=True),
+            packed.lengths,
+            packed.points,
+            packed.known,
+            settings=self.augmentation,
+            mean_shape=self.mean_shape,
+            generator=draws,
+        )
+        with autocast(device, self.dtype):
+            output = self.network(batch.slices, packed.lengths)
+        mirror, flip = self.augmentation.mirror, self.augmentation.flip
+        grades = exchange_sides(packed.grades.to(device), batch.reversed, mirror, flip)
+        parts = self.loss(output, batch.points, batch.known, grades, packed.lengths)
+        losses = torch.stack([parts[name] for name in PARTS[self.settings.target]])
+        self.optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(losses.sum()).backward()
+        if training.gradient_norm is not None:
+            self.scaler.unscale_(self.optimiser)
+            nn.utils.clip_grad_norm_(self.network.parameters(), training.gradient_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.average.update(self.network)
+        self.totals += losses.detach() * len(packed.lengths)
+        self.step += 1
+        if self.step == self.steps:
+            self._end_epoch(rate)
+
+    def choice_loss(self) -> float | None:
+        """Weighted log loss of the averaged network on ``choosing``, None where there is none."""
+        if self.choosing is None:
+            return None
+        losses = weights = 0.0
+        for place in range(len(self.choosing)):
+            packed = read_packed(self.choosing, np.array([place]), False)
+            seen = look(
+                *(self.average.model, packed.slices, packed.lengths),
+                *(self.settings, self.device, self.dtype),
+            )
+            grades = packed.grades[0].numpy()
+            graded = np.flatnonzero(grades >= 0)
+            chosen = seen.final.grades[0, graded, grades[graded]]
+            weight = np.asarray(GRADE_WEIGHTS)[grades[graded]]
+            losses += float((weight * -np.log(np.clip(chosen, 1e-15, 1))).sum())
+            weights += float(weight.sum())
+        return losses / weights
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed run needs, as tensors and plain values."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "totals": self.totals,
+            "network": self.network.state_dict(),
+            "average": self.average.model.state_dict(),
+            "average_steps": self.average.steps,
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "history": self.history,
+            "best": self.best,
+            "best_loss": self.best_loss,
+            "random": random_state(self.device),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a ``state``."""
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.totals = state["totals"].to(self.device)
+        self.network.load_state_dict(state["network"])
+        self.average.model.load_state_dict(state["average"])
+        self.average.steps = state["average_steps"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.history = state["history"]
+        self.best, self.best_loss = state["best"], state["best_loss"]
+        restore_random_state(state["random"], self.device)
+
+    def _parts(self) -> Iterator[NDArray[np.int64]]:
+        """Places of the samples of each batch that is left, from here to the last epoch."""
+        # It runs ahead of the steps, so that it must count epochs by itself.
+        first, skipped = self.epoch, self.step
+        for epoch in range(first, self.epochs):
+            order = generator(self.seed, "one_stage_order", *self._names, epoch)
+            parts = np.array_split(order.permutation(len(self.samples)), self.steps)
+            yield from parts[skipped if epoch == first else 0 :]
+
+    def _end_epoch(self, rate: float) -> None:
+        means = (self.totals / len(self.samples)).tolist()
+        choice = self.choice_loss()
+        self.history.append(
+            {"epoch": self.epoch, "learning_rate": rate, "loss": sum(means)}
+            | dict(zip(PARTS[self.settings.target], means, strict=True))
+            | {"choice_loss": choice}
+        )
+        if choice is not None and choice < self.best_loss:
+            self.best_loss = choice
+            kept = self.average.model.state_dict()
+            self.best = {name: value.detach().cpu().clone() for name, value in kept.items()}
+        self.epoch, self.step, self.totals = self.epoch + 1, 0, self._no_losses()
+
+    @property
+    def _names(self) -> tuple[str, int]:
+        return self.settings.name, self.fold
+
+    def _stream(self, what: str, *place: int) -> int:
+        return stream_seed(self.seed, f"one_stage_{what}", *self._names, *place)
+
+    def _no_losses(self) -> Tensor:
+        return torch.zeros(len(PARTS[self.settings.target]), device=self.device)

@@ -1,0 +1,163 @@
+"""The stage train_one_stage: tables in, weights and history out."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from spinegrade.errors import SpinegradeError
+from spinegrade.one_stage.network import Seen, save_network
+from spinegrade.one_stage.prepared import prepared_volumes
+from spinegrade.one_stage.samples import OneStageSamples, training_samples
+from spinegrade.one_stage.settings import Settings
+from spinegrade.one_stage.trainer import OneStageTrainer
+from spinegrade.runtime.checkpoint import Checkpoint, training_parts
+from spinegrade.runtime.files import write_text
+from spinegrade.runtime.seeds import stream_seed
+from spinegrade.runtime.torch_setup import prepare
+from spinegrade.tables import read_table, read_tables
+from spinegrade.volumes import load_stacks
+
+_LOGGER = logging.getLogger("spinegrade")
+
+
+class FoldStudies(NamedTuple):
+    """Sorted studies of a fold's training: to learn from, and to choose the epoch by."""
+
+    learning: list[str]
+    choosing: list[str]
+
+
+def fold_studies(
+    studies: pd.DataFrame, folds: pd.DataFrame, settings: Settings, fold: int, seed: int
+) -> FoldStudies:
+    """The studies of a fold's training, by the ``select`` of ``settings``.
+
+    last: all usable studies outside the fold learn, none chooses. inner: a share of them,
+    ``inner_share``, chosen by a hash of the study and the fold, chooses instead. published: those
+    inside the fold choose. Raises SpinegradeError where the fold holds no study, and where no
+    study is left to learn from or to choose by.
+    """
+    usable = set(studies[(studies["split"] == "train") & studies["problem"].isna()]["study"])
+    inside = sorted(usable & set(folds[folds["fold"] == fold]["study"]))
+    outside = sorted(usable & set(folds[folds["fold"] != fold]["study"]))
+    where = f"network {settings.name}, fold {fold}"
+    if not inside or not outside:
+        counts = folds["fold"].value_counts().sort_index().to_dict()
+        raise SpinegradeError(
+            f"{where}: {len(inside)} usable studies are held out and {len(outside)} left to learn "
+            f"from; studies by fold: {counts}; lower cohort.folds or give more studies"
+        )
+    if settings.select == "last":
+        return FoldStudies(outside, [])
+    if settings.select == "published":
+        return FoldStudies(outside, inside)
+
+    def place(study: str) -> float:
+        return stream_seed(seed, "one_stage_inner", settings.name, fold, study) / 2**63
+
+    inner = [study for study in outside if place(study) < settings.inner_share]
+    learning = sorted(set(outside) - set(inner))
+    if not inner or not learning:
+        raise SpinegradeError(
+            f"{where}: inner_share is {settings.inner_share}, which takes {len(inner)} of "
+            f"{len(outside)} studies to choose the epoch by; change it or set select: last"
+        )
+    return FoldStudies(learning, inner)
+
+
+def digest_of(samples: OneStageSamples) -> str:
+    """Fingerprint of all that a training learns from, or chooses by."""
+    digest = hashlib.sha256(repr((samples.studies, samples.series, samples.stacks)).encode())
+    for array in (samples.points, samples.known, samples.grades, *samples.volumes):
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+def train_one_stage(
+    *,
+    settings: Settings,
+    fold: int,
+    studies_path: str,
+    folds_path: str,
+    stacks_paths: Sequence[str],
+    volumes_paths: Sequence[str],
+    landmarks_paths: Sequence[str],
+    labels_path: str,
+    weights_path: str,
+    history_path: str,
+    checkpoint_path: str,
+    code: str,
+    seed: int,
+    math_threads: int,
+    device: str,
+    checkpoint_minutes: float,
+) -> None:
+    """Train a network on the studies outside ``fold`` and write its weights and history.
+
+    ``volumes_paths``: what ``prepare_volumes`` wrote, in the order of ``stacks_paths``, mapped and
+    not held in memory; without them canvases are made here and held. It goes on from the
+    checkpoint where that is of this same training, saves one at least every ``checkpoint_minutes``,
+    and removes it once weights and history stand. Raises SpinegradeError where the fold is
+    empty, or no study has what is to be learnt.
+    """
+    streams = stream_seed(seed, "one_stage", settings.name, fold)
+    chosen = prepare(streams % 2**32, math_threads, device)
+    names = fold_studies(
+        *(read_table(studies_path, "studies"), read_table(folds_path, "folds")),
+        *(settings, fold, seed),
+    )
+    stacks = load_stacks(stacks_paths)
+    landmarks = read_tables(list(landmarks_paths), "located_landmarks")
+    labels = read_table(labels_path, "labels")
+    volumes = prepared_volumes(stacks_paths, volumes_paths, settings)
+    both = training_samples(
+        *(settings.target, stacks, landmarks, labels, [*names.learning, *names.choosing]),
+        canvas=settings.canvas_px,
+        fold=fold,
+        partial_studies=settings.partial_studies,
+        volumes=volumes,
+        network=settings.name,
+    )
+    samples, choosing = both.of(names.learning), both.of(names.choosing)
+    for what, part in (("learn from", samples), ("choose the epoch by", choosing)):
+        wanted = part is samples or settings.select != "last"
+        if wanted and not (part.grades >= 0).any():
+            raise SpinegradeError(
+                f"network {settings.name}, fold {fold}: no study to {what} has landmarks and a "
+                f"grade for {settings.target}; check train.csv, or use fewer folds"
+            )
+    trainer = OneStageTrainer(
+        *(samples, settings, fold, seed, chosen), choosing if len(choosing) else None
+    )
+    parts = training_parts(
+        code=code,
+        settings={**settings.as_dict(), "fold": fold, "seed": seed},
+        data=digest_of(both),
+        math_threads=math_threads,
+        device=chosen,
+        precision=str(trainer.dtype).removeprefix("torch."),
+    )
+    _LOGGER.info(
+        "%d volumes of %d slices to learn from, %d to choose the epoch by",
+        *(len(samples), sum(samples.lengths), len(choosing)),
+    )
+    checkpoint = Checkpoint(checkpoint_path, parts, checkpoint_minutes)
+    trainer.run(checkpoint)
+    seen = Seen(
+        network=settings.name,
+        target=settings.target,
+        fold=fold,
+        select=settings.select,
+        code=code,
+        trained_on=tuple(samples.studies),
+        chosen_on=tuple(choosing.studies),
+    )
+    save_network(weights_path, trainer.weights, seen)
+    write_text(history_path, pd.DataFrame(trainer.history).to_csv(index=False))
+    checkpoint.remove()

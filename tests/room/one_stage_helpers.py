@@ -1,0 +1,103 @@
+"""A made-up cohort of sagittal stacks with graded dots, and networks small enough for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from keypoint_helpers import affine_of, stack_row, write_stack
+from spinegrade.geometry.affine import to_mm
+from spinegrade.names import LUMBAR_LEVELS
+from spinegrade.one_stage.settings import Settings, settings_from_config
+from spinegrade.settings import check_settings
+from spinegrade.tables import write_table
+from spinegrade.targets import TARGETS
+
+PROJECT = Path(__file__).resolve().parents[2]
+SMALL = {
+    "encoder": {"backbone": "test_resnet"},
+    "decoder": {"widths": [12, 8, 8], "head_channels": 8},
+    "canvas_px": 64,
+    "image_px": 64,
+    "training": {"epochs": 2, "batch_size": 3, "learning_rate": 0.002, "checkpoint_epochs": 1},
+}
+
+
+def filled(block: dict[str, Any], name: str = "net") -> dict[str, Any]:
+    """A network's block with all defaults, as the workflow has it."""
+    config = yaml.safe_load((PROJECT / "workflow_config.yaml").read_text())
+    config["one_stage"] = {"networks": {name: block}}
+    return check_settings(config)["one_stage"]["networks"][name]
+
+
+def small(target: str, **more: Any) -> Settings:
+    """Settings of a network of the target for tests; ``training`` keys are merged."""
+    training = {**SMALL["training"], **more.pop("training", {})}
+    return settings_from_config(
+        "net", filled({**SMALL, "target": target, **more, "training": training})
+    )
+
+
+def write_cohort(
+    folder: Path, target: str, studies: int, test_studies: int = 1, two_series: tuple[str, ...] = ()
+) -> dict[str, str]:
+    """Stacks with a dot a point, brighter with the grade: tables of one shard; their paths.
+
+    Studies are s00, s01 ..., two folds in turn; those in ``two_series`` have a second stack of
+    the same kind that nothing is annotated in.
+    """
+    draws = np.random.default_rng(3)
+    family = TARGETS[target]
+    convert = folder / "convert"
+    stacks, landmarks, rows, labels = [], [], [], []
+    for number in range(studies + test_studies):
+        study, split = f"s{number:02d}", "train" if number < studies else "test"
+        affine = affine_of([0, 4, 0], [0, 0, -4], [5, 0, 0], draws.normal(0, 50, 3))
+        volume = draws.normal(40, 8, (8, 40, 32))
+        start, step = draws.uniform(5, 8), draws.uniform(5.5, 6.5)
+        z, y, x = np.ogrid[:8, :40, :32]
+        for cell in family.points:
+            grade = int(draws.choice(3, p=[0.5, 0.3, 0.2]))
+            index = {"left": 6, "right": 1, "central": 4}[cell.side]
+            place = start + LUMBAR_LEVELS.index(cell.level) * step
+            point = np.array([16 + draws.uniform(-3, 3), place, index])
+            far = (x - point[0]) ** 2 + (y - point[1]) ** 2 + (2 * (z - point[2])) ** 2
+            volume += (80 + 60 * grade) * np.exp(-far / 4)
+            mm = to_mm(affine, [point])[0]
+            landmarks.append(
+                {"study": study, "series": "1", "stack": 0, "index": index, **cell._asdict()}
+                | {"x_px": point[0], "y_px": point[1]}
+                | dict(zip(("x_mm", "y_mm", "z_mm"), mm, strict=True))
+                | {"confidence": 1.0, "source": "annotated"}
+            )
+            labels.append({"study": study, **cell._asdict(), "grade": grade})
+        array = np.clip(volume, 0, 255).astype(np.int16)
+        names = {"study": study, "split": split, "weighting": family.weighting}
+        series = ("1", "2") if study in two_series else ("1",)
+        for one in series:
+            stack = write_stack(convert, array, affine, series=one, **names)
+            stacks.append(stack_row(stack, convert))
+        rows.append(
+            {"study": study, "split": split, "region": "lumbar", "shard": 0, "series_count": 1}
+            | {"problem": None}
+        )
+    train = [f"s{number:02d}" for number in range(studies)]
+    seen = pd.DataFrame(landmarks)
+    graded = pd.DataFrame(labels).astype({"grade": "Int64"})
+    folds = [{"study": study, "fold": k % 2, "stratum": 0} for k, study in enumerate(train)]
+    paths = {
+        "studies": (pd.DataFrame(rows), folder / "cohort" / "studies.parquet"),
+        "labels": (graded[graded["study"].isin(train)], folder / "cohort" / "labels.parquet"),
+        "folds": (pd.DataFrame(folds), folder / "cohort" / "folds.parquet"),
+        "stacks": (pd.DataFrame(stacks), convert / "0" / "stacks.parquet"),
+        "located_landmarks": (
+            seen[seen["study"].isin(train)],
+            convert / "0" / "landmarks.parquet",
+        ),
+    }
+    for kind, (content, path) in paths.items():
+        write_table(path, content, kind)
+    return {kind: str(path) for kind, (_, path) in paths.items()}
