@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
-from snakemake.exceptions import ApiError
+from snakemake.exceptions import ApiError, WorkflowError
 from spinegrade.errors import SpinegradeError
 from spinegrade.runtime import run_lock, run_session
 from spinegrade.runtime.processes import is_alive, slurm_jobs, this_process
@@ -266,11 +266,13 @@ def test_a_file_that_is_no_lock_is_named() -> None:
 @pytest.mark.parametrize(
     ("number", "told"), [(errno.EROFS, "its disk is read-only"), (errno.EIO, None)]
 )
+@pytest.mark.parametrize("wrapped", [False, True])
 def test_a_disk_that_snakemake_itself_cannot_write_to_is_told_in_a_sentence(
-    number: int, told: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int, told: str | None, wrapped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def execute(executor_plugin: object) -> None:
-        raise OSError(number, os.strerror(number), str(tmp_path / "cohort" / "a.parquet"))
+        error = OSError(number, os.strerror(number), str(tmp_path / "cohort" / "a.parquet"))
+        raise WorkflowError("Failed to create output directory.", error) if wrapped else error
 
     workflow = SimpleNamespace(
         execute=execute,
@@ -285,7 +287,7 @@ def test_a_disk_that_snakemake_itself_cannot_write_to_is_told_in_a_sentence(
     run_session.watch_run(workflow, {"cohort": {"name": "toy"}}, results, results)
     plugin = SimpleNamespace(common_settings=SimpleNamespace(dryrun_exec=False))
     if told is None:
-        with pytest.raises(OSError, match="Input/output error"):
+        with pytest.raises((OSError, WorkflowError), match="Input/output error"):
             workflow.execute(executor_plugin=plugin)
     else:
         with pytest.raises(ApiError, match=rf"a\.parquet cannot be written: {told}; make .* again"):

@@ -15,7 +15,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from snakemake.exceptions import ApiError
+from snakemake.exceptions import ApiError, WorkflowError
 from snakemake.logging import logger
 
 from spinegrade.errors import SpinegradeError
@@ -57,14 +57,24 @@ def watch_run(workflow: Any, config: dict[str, Any], results: str, trained: str)
         with session:
             try:
                 return execute(*args, **kwargs)
-            except OSError as error:
-                # Snakemake clears a job's outputs before it starts, and ends on what stops it.
-                refusal = write_refusal(error, error.filename or results)
+            except (OSError, WorkflowError) as error:
+                refusal = _of_the_disk(error, results)
                 if refusal is None:
                     raise
-                raise ApiError(str(refusal)) from None
+                raise ApiError(refusal) from None
 
     workflow.execute = watched
+
+
+def _of_the_disk(error: Exception, results: str) -> str | None:
+    """What to tell of an error of Snakemake's own writing, if the disk is what is wrong.
+
+    Before a job starts Snakemake clears its outputs and makes their folders; it tells of what stops
+    it by the system's error itself, or by an error with that one among its arguments.
+    """
+    found = next((one for one in (error, *error.args) if isinstance(one, OSError)), None)
+    refusal = found and write_refusal(found, found.filename or results)
+    return str(refusal) if refusal else None
 
 
 class RunSession:
