@@ -159,8 +159,8 @@ def check_networks(
 
     ``folds`` is the number of folds, ``taken`` the classifiers' names. Raises SpinegradeError with
     the key's path, the value and what is allowed: for an encoder that timm does not know,
-    a value by fold for another number of folds, an image larger than its canvas, a matching of
-    points that the target has not, and a name that is another's.
+    a value by fold for another number of folds, an image larger than its canvas, augmentation
+    that cannot be, a matching of points that the target has not, and a name that is another's.
     """
     for name, block in blocks.items():
         where = f"one_stage.networks.{name}"
@@ -181,7 +181,22 @@ def check_networks(
                 f"{where}.matching is {settings.matching!r}: only the foraminal loss matches "
                 "points; leave the key out"
             )
+        _check_augmentation(f"{where}.augmentation", settings.augmentation)
         _check_by_fold(f"{where}.training", settings.training, folds)
+
+
+def _check_augmentation(where: str, given: Mapping[str, Any]) -> None:
+    shares = [given[key] for key in ("align", "homography") if key in given]
+    if sum(shares) > 1:
+        raise SpinegradeError(
+            f"{where}: align and homography are {shares}, shares of one whole; allowed: together "
+            "at most 1"
+        )
+    for key in ("scale", "noise_variance"):
+        if key in given and given[key][0] > given[key][1]:
+            raise SpinegradeError(
+                f"{where}.{key} is {given[key]}; allowed: a lower and then an upper limit"
+            )
 
 
 def _check_by_fold(where: str, training: Training, folds: int) -> None:

@@ -1,0 +1,199 @@
+"""The one-stage block of the configuration: defaults, recipes, and what is refused by name."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from spinegrade.errors import SpinegradeError
+from spinegrade.one_stage.augmentation import augmentation_of
+from spinegrade.one_stage.settings import check_networks, settings_from_config
+from spinegrade.settings import check_settings
+
+PROJECT = Path(__file__).resolve().parents[2]
+RECIPES = sorted((PROJECT / "resources" / "systems").glob("one_stage_*.yaml"))
+MINIMAL = {"target": "foraminal", "encoder": {"backbone": "test_resnet"}}
+
+
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """``above`` over ``below`` key by key, as Snakemake lays one --configfile over another."""
+    found = copy.deepcopy(below)
+    for key, value in above.items():
+        nested = isinstance(value, dict) and isinstance(found.get(key), dict)
+        found[key] = merged(found[key], value) if nested else value
+    return found
+
+
+def config_with(networks: dict[str, Any], **more: Any) -> dict[str, Any]:
+    below = yaml.safe_load((PROJECT / "workflow_config.yaml").read_text())
+    return check_settings(merged(below, {"one_stage": {"networks": networks}, **more}))
+
+
+def networks_of(networks: dict[str, Any]) -> dict[str, Any]:
+    return config_with(networks)["one_stage"]["networks"]
+
+
+def test_defaults_are_the_published_ones() -> None:
+    settings = settings_from_config("net", networks_of({"net": MINIMAL})["net"])
+    assert (settings.canvas_px, settings.image_px, settings.flip) == (512, 320, "fixed")
+    assert (settings.select, settings.tta, settings.ensemble) == ("last", "none", True)
+    training = settings.training
+    assert (training.weight_decay, training.average_decay) == (0.01, 0.99)
+    assert training.gradient_norm is None and training.precision_cuda == "float16"
+    assert settings.network_options == {
+        "encoder": {"backbone": "test_resnet", "pretrained": None, "drop_path": 0.0},
+        "widths": (384, 192, 96),
+        "points": 10,
+    }
+    assert settings.loss_options == {
+        "grade_weights": (1, 2, 4),
+        "match_px": 3.0,
+        "matching": "fixed",
+    }
+
+
+def test_a_canal_network_has_the_options_of_its_own_target() -> None:
+    block = {**MINIMAL, "target": "canal", "decoder": {"widths": [8, 8, 4], "head_channels": 6}}
+    settings = settings_from_config("net", networks_of({"net": block})["net"])
+    assert settings.network_options["z_channels"] == 6
+    assert settings.network_options["points"] == 5
+    assert settings.loss_options == {
+        "grade_weights": (1, 2, 4),
+        "pixel_weight": 0.5,
+        "neighbour_weight": 0.125,
+    }
+
+
+def test_rates_and_epochs_by_fold() -> None:
+    training = {
+        "learning_rate": [0.1, 0.2, 0.3],
+        "epochs": [2, 3, 4],
+        "finish": {"epochs": 5, "learning_rate": 0.01},
+    }
+    networks = networks_of({"net": {**MINIMAL, "training": training}})
+    check_networks(networks, folds=3)
+    found = settings_from_config("net", networks["net"]).training
+    assert [found.epochs_of(fold) for fold in range(3)] == [7, 8, 9]
+    # Fold 1: three epochs at 0.2, five at 0.01.
+    rates = [found.rate_of(1, epoch) for epoch in range(8)]
+    assert rates == [0.2, 0.2, 0.2, 0.01, 0.01, 0.01, 0.01, 0.01]
+    with pytest.raises(SpinegradeError, match=r"net\.training\.epochs .* 3 values for 5 folds"):
+        check_networks(networks, folds=5)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"encoder": {"backbone": "pvt_v2_b9"}}, ["net.encoder.backbone", "pvt_v2_b4"]),
+        ({"canvas_px": 256, "image_px": 320}, ["net.image_px is 320", "canvas_px (256)"]),
+        ({"target": "canal", "matching": "published"}, ["net.matching", "only the foraminal"]),
+        ({"augmentation": {"align": 0.9, "homography": 0.2}}, ["net.augmentation", "at most 1"]),
+        ({"augmentation": {"scale": [0.3, -0.2]}}, ["net.augmentation.scale", "lower"]),
+        (
+            {"training": {"finish": {"epochs": [1, 2], "learning_rate": 0.1}}},
+            ["net.training.finish.epochs", "2 values for 3 folds"],
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(change: dict[str, Any], words: list[str]) -> None:
+    networks = networks_of({"net": {**MINIMAL, **change}})
+    with pytest.raises(SpinegradeError) as caught:
+        check_networks(networks, folds=3)
+    for word in ("one_stage.networks", *words):
+        assert word in str(caught.value)
+
+
+def test_a_network_may_not_be_called_as_a_member_of_the_ensemble_is() -> None:
+    networks = networks_of({"small": MINIMAL})
+    check_networks(networks, folds=3, taken=["large"])
+    with pytest.raises(SpinegradeError, match=r"one_stage\.networks\.small: the name"):
+        check_networks(networks, folds=3, taken=["small"])
+    with pytest.raises(SpinegradeError, match=r"one_stage\.networks\.prior: the name"):
+        check_networks(networks_of({"prior": MINIMAL}), folds=3)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"flip": "buged"}, ["net.flip", "'bugged'"]),
+        ({"augmentation": {"cutouts": 1}}, ["net.augmentation.cutouts", "did you mean cutout"]),
+        ({"image_px": 100}, ["net.image_px", "100", "multiple of 32"]),
+        ({"training": {"learning_rate": [0.1, 0]}}, ["net.training.learning_rate"]),
+        ({"target": "subarticular"}, ["net.target", "'foraminal', 'canal'"]),
+    ],
+)
+def test_the_schema_names_the_key(change: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(SpinegradeError) as caught:
+        networks_of({"net": {**MINIMAL, **change}})
+    for word in ("one_stage.networks", *words):
+        assert word in str(caught.value)
+
+
+def test_every_augmentation_key_of_the_schema_is_one_and_none_is_forgotten() -> None:
+    schema = (PROJECT / "resources" / "schemas" / "config" / "one_stage.yaml").read_text()
+    networks = yaml.safe_load(schema)["properties"]["networks"]["additionalProperties"]
+    known = set(networks["properties"]["augmentation"]["properties"])
+    with pytest.raises(SpinegradeError) as caught:
+        augmentation_of("foraminal", 320, given={"no such key": 1})
+    allowed = str(caught.value).split("allowed: ")[1].split(", ")
+    assert known == set(allowed)
+
+
+def test_the_checks_import_no_torch() -> None:
+    # The workflow makes them each time it starts.
+    import subprocess
+    import sys
+
+    told = "import sys, spinegrade.one_stage.settings; print('torch' in sys.modules)"
+    command = [sys.executable, "-c", told]
+    paths = {"PYTHONPATH": str(PROJECT / "scripts")}
+    done = subprocess.run(command, env=paths, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_is_a_configuration(recipe: Path) -> None:
+    above = yaml.safe_load(recipe.read_text())
+    # The folder of the data is the user's own.
+    above.get("cohort", {}).pop("root", None)
+    if above.get("cohort", {}).get("kind") == "kaggle_rsna2024":
+        above["cohort"]["kind"] = "phantom"
+    below = yaml.safe_load((PROJECT / "workflow_config.yaml").read_text())
+    config = check_settings(merged(below, above))
+    networks = config["one_stage"]["networks"]
+    check_networks(networks, config["cohort"]["folds"], config["classifiers"])
+    for name, block in networks.items():
+        settings = settings_from_config(name, block)
+        augmentation_of(settings.target, settings.image_px, settings.flip, settings.augmentation)
+
+
+def test_published_recipes_say_where_each_line_comes_from() -> None:
+    published = [path for path in RECIPES if path.stem != "one_stage_small"]
+    assert len(published) == 7
+    for path in published:
+        text = path.read_text()
+        assert "hengck23/solution-rsna-2024-lumbar-spine" in text and "MIT" in text
+        for line in text.splitlines():
+            setting = re.match(r"^\s{6,}\w+: *[^{\s#]", line)
+            assert not setting or "# " in line, f"{path.name}: {line.strip()}"
+
+
+def test_published_schedules() -> None:
+    def training(stem: str) -> Any:
+        path = PROJECT / "resources" / "systems" / f"one_stage_{stem}.yaml"
+        networks = config_with(yaml.safe_load(path.read_text())["one_stage"]["networks"])
+        ((name, block),) = networks["one_stage"]["networks"].items()
+        return settings_from_config(name, block)
+
+    bugged = training("nfn_pvt_v2_b4_bugged")
+    assert bugged.flip == "bugged"
+    assert [bugged.training.epochs_of(fold) for fold in range(5)] == [100] * 5
+    assert bugged.training.rate_of(0, 39) == 1e-4 and bugged.training.rate_of(0, 40) == 1e-5
+    canal = training("scs_pvt_v2_b4")
+    assert [canal.training.epochs_of(fold) for fold in range(5)] == [21, 21, 28, 28, 24]
+    assert canal.training.rate_of(2, 5) == 1e-4 and canal.training.rate_of(2, 6) == 5e-5
+    assert training("nfn_tf_efficientnet_b5").image_px == 384
