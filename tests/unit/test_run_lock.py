@@ -271,8 +271,12 @@ def test_a_disk_that_snakemake_itself_cannot_write_to_is_told_in_a_sentence(
     number: int, told: str | None, wrapped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def execute(executor_plugin: object) -> None:
-        error = OSError(number, os.strerror(number), str(tmp_path / "cohort" / "a.parquet"))
-        raise WorkflowError("Failed to create output directory.", error) if wrapped else error
+        try:
+            raise OSError(number, os.strerror(number), str(tmp_path / "cohort" / "a.parquet"))
+        except OSError as error:
+            if wrapped:
+                raise WorkflowError("Failed to create output directory.", error)  # noqa: B904
+            raise
 
     workflow = SimpleNamespace(
         execute=execute,

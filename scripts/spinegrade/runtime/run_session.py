@@ -70,9 +70,10 @@ def _of_the_disk(error: Exception, results: str) -> str | None:
     """What to tell of an error of Snakemake's own writing, if the disk is what is wrong.
 
     Before a job starts Snakemake clears its outputs and makes their folders; it tells of what stops
-    it by the system's error itself, or by an error with that one among its arguments.
+    it by the system's error itself, or by an error that was raised while that one was handled.
     """
-    found = next((one for one in (error, *error.args) if isinstance(one, OSError)), None)
+    causes = (error, error.__cause__, error.__context__)
+    found = next((one for one in causes if isinstance(one, OSError)), None)
     refusal = found and write_refusal(found, found.filename or results)
     return str(refusal) if refusal else None
 
