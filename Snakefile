@@ -12,7 +12,7 @@ configfile: Path(workflow.basedir) / "workflow_config.yaml"
 include: "rules/common.smk"
 
 
-if config["cohort"]["kind"] == "phantom":
+if PHANTOM:
 
     include: "rules/phantom.smk"
 
@@ -24,7 +24,9 @@ include: "rules/shapes.smk"
 include: "rules/keypoints.smk"
 include: "rules/rois.smk"
 include: "rules/classifiers.smk"
+include: "rules/one_stage.smk"
 include: "rules/ensemble.smk"
+include: "rules/systems.smk"
 include: "rules/report.smk"
 include: "rules/dag.smk"
 

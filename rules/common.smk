@@ -18,6 +18,8 @@ FOLDS = list(range(config["cohort"]["folds"]))
 APPLY = config["models"]["from"] is not None
 TRAINED = config["models"]["from"].rstrip("/") if APPLY else RESULTS
 
+PHANTOM = config["cohort"]["kind"] == "phantom"
+
 
 include: "inputs/freshness.smk"
 include: "inputs/run.smk"
@@ -47,3 +49,8 @@ def benchmark_of(stage):
 def shards_of(path):
     """One path a shard, for a path that holds {shard}."""
     return expand(path, shard=SHARDS)
+
+
+# What only a phantom has: the truth behind its labels, and the floor of its score.
+TRUTH = [out("phantom", "truth.parquet")] if PHANTOM else []
+FLOOR = [out("phantom", "floor.json")] if PHANTOM else []

@@ -1,13 +1,16 @@
 from spinegrade.ensemble.members import chosen_members
 
-MEMBERS = chosen_members(config["ensemble"]["members"], config["classifiers"])
+# Where the predictions of each that may be a member lie.
+PREDICTED_IN = {
+    **{name: out("classifiers", name) for name in CLASSIFIERS},
+    **{name: out("one_stage", name) for name, block in NETWORKS.items() if block["ensemble"]},
+}
+MEMBERS = chosen_members(config["ensemble"]["members"], PREDICTED_IN)
 ENSEMBLE_SETTINGS = {
     **{key: value for key, value in config["ensemble"].items() if key != "members"},
     "seed": config["runtime"]["seed"],
 }
-# What only a phantom has: the floor of its score.
-FLOOR = [out("phantom", "floor.json")] if config["cohort"]["kind"] == "phantom" else []
-if config["cohort"]["kind"] == "phantom":
+if PHANTOM:
     SAMPLE_SUBMISSION = [out("phantom", "sample_submission.csv")]
 else:
     sample_file = Path(config["cohort"]["root"]) / "sample_submission.csv"
@@ -22,8 +25,8 @@ if APPLY:
             labels=out("cohort", "labels.parquet"),
             studies=out("cohort", "studies.parquet"),
             weights=trained("ensemble", "weights.json"),
-            oof=expand(out("classifiers", "{member}", "oof.parquet"), member=MEMBERS),
-            new=expand(out("classifiers", "{member}", "new.parquet"), member=MEMBERS),
+            oof=[f"{PREDICTED_IN[member]}/oof.parquet" for member in MEMBERS],
+            new=[f"{PREDICTED_IN[member]}/new.parquet" for member in MEMBERS],
             floor=FLOOR,
         output:
             weights=out("ensemble", "weights.json"),
@@ -60,8 +63,8 @@ else:
             labels=out("cohort", "labels.parquet"),
             folds=out("cohort", "folds.parquet"),
             studies=out("cohort", "studies.parquet"),
-            oof=expand(out("classifiers", "{member}", "oof.parquet"), member=MEMBERS),
-            new=expand(out("classifiers", "{member}", "new.parquet"), member=MEMBERS),
+            oof=[f"{PREDICTED_IN[member]}/oof.parquet" for member in MEMBERS],
+            new=[f"{PREDICTED_IN[member]}/new.parquet" for member in MEMBERS],
             floor=FLOOR,
         output:
             weights=out("ensemble", "weights.json"),

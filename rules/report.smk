@@ -1,6 +1,8 @@
-# Every stage whose work the report shows: one script a rule, of its name.
+# Every stage whose work the report may show: one script a rule, of its name.
 STAGES = sorted(
-    {path.stem for path in (PROJECT / "scripts").glob("*.py")} - {"check_cohort", "draw_dag"}
+    stage
+    for stage in {path.stem for path in (PROJECT / "scripts").glob("*.py")}
+    if stage not in ("check_cohort", "draw_dag") and (NETWORKS or "one_stage" not in stage)
 )
 # A run with models.from trains nothing: it has no histories and fits no shape of its own.
 HISTORIES = (
@@ -55,7 +57,7 @@ rule write_report:
         score=out("ensemble", "score.json"),
         filled=out("ensemble", "filled.csv"),
         mean_shape=[] if APPLY else out("shapes", "mean_shape.png"),
-        truth=out("phantom", "truth.parquet") if config["cohort"]["kind"] == "phantom" else [],
+        truth=TRUTH,
     output:
         out("report", "report.html"),
     log:

@@ -18,7 +18,7 @@ from spinegrade.ensemble.fit import (
 )
 from spinegrade.ensemble.members import chosen_members
 from spinegrade.ensemble.prior import cross_fitted_prior, fit_prior
-from spinegrade.ensemble.scores import labelled_cells, score_report
+from spinegrade.ensemble.scores import equal_mix, labelled_cells, score_report
 from spinegrade.errors import SpinegradeError
 from spinegrade.metrics.rsna2024 import score_cells
 from spinegrade.names import CONDITIONS, FORAMINAL, LUMBAR_CELLS, PROBABILITY_COLUMNS, SPINAL
@@ -260,3 +260,23 @@ def test_a_gain_counts_only_beyond_its_standard_error() -> None:
     lucky[0] = [0.98, 0.01, 0.01]
     assert problem_loss(problem, lucky) < problem_loss(problem, plain)
     assert not clearly_better(problem, lucky, plain)
+
+
+def test_equal_weights_leave_the_prior_and_who_does_not_serve_out() -> None:
+    labels, fold = cohort(8, 2, new=0)
+    knows = np.ones(len(labels), bool)
+    one, two = (predictions(labels, fold, name, knows, seed) for name, seed in (("a", 1), ("b", 2)))
+    one[list(PROBABILITY_COLUMNS)] = (0.2, 0.3, 0.5)
+    two[list(PROBABILITY_COLUMNS)] = (0.6, 0.3, 0.1)
+    board = board_of(labels, fold, a=one, b=two[two["condition"] == FORAMINAL])
+    mean = equal_mix(board)
+    foraminal = board.condition == CONDITIONS.index(FORAMINAL)
+    np.testing.assert_allclose(mean[foraminal], [[0.4, 0.3, 0.3]] * foraminal.sum())
+    np.testing.assert_allclose(mean[~foraminal], [[0.2, 0.3, 0.5]] * (~foraminal).sum())
+    of_b = board_of(labels, fold, b=two[two["condition"] == FORAMINAL])
+    np.testing.assert_array_equal(equal_mix(of_b)[~foraminal], of_b.values[0][~foraminal])
+    cells, mask = labelled_cells(board)
+    report = score_report(board, mean, None, None, 20, 0)
+    assert report["equal_weights"] == report["ensemble"]
+    assert report["difference_to_equal_weights"]["value"] == 0
+    assert report["ensemble"]["total"] == pytest.approx(score_cells(cells, mean[mask]).total)

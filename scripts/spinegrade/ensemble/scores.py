@@ -31,6 +31,17 @@ def labelled_cells(board: Board) -> tuple[Cells, np.ndarray]:
     return cells, mask
 
 
+def equal_mix(board: Board) -> np.ndarray:
+    """The plain mean (n, 3) of the classifiers that serve each cell's condition.
+
+    Where none does it is the prior; a cell that a classifier lacks counts as its prior.
+    """
+    weight = board.served[1:, board.condition].astype(float)
+    total = weight.sum(axis=0)
+    mean = np.einsum("mn,mnc->nc", weight / np.maximum(total, 1.0), board.values[1:])
+    return np.where(total[:, None] > 0, mean, board.values[0])
+
+
 def _rounded(value: Any) -> Any:
     """Numbers to nine decimals, so that a file does not depend on the last bit of a sum."""
     if isinstance(value, dict):
@@ -61,7 +72,8 @@ def score_report(
     """The content of score.json.
 
     ``probabilities`` (n, 3): the ensemble's, cross-fitted; ``in_sample`` (n, 3) or None when
-    nothing was fitted. A classifier alone is scored on every labelled cell, the prior
+    nothing was fitted. ``equal_weights`` is the plain mean of the classifiers, without prior or
+    calibration. A classifier alone is scored on every labelled cell, the prior
     standing in where it has none. Where the labels do not cover all three conditions there
     is no score: "scored" is false and "reason" says why.
     """
@@ -85,6 +97,7 @@ def score_report(
         return {**report, "scored": False, "reason": reason}
     ensemble = score_cells(cells, probabilities[mask])
     prior = board.values[0][mask]
+    equal = equal_mix(board)
     comparison = compare(cells, probabilities[mask], prior, resamples, seed)
     intervals = bootstrap_score(cells, probabilities[mask], resamples, seed)
     report |= {
@@ -94,6 +107,10 @@ def score_report(
         "ensemble_in_sample": (
             None if in_sample is None else score_cells(cells, in_sample[mask]).as_dict()
         ),
+        "equal_weights": score_cells(cells, equal[mask]).as_dict(),
+        "difference_to_equal_weights": compare(
+            cells, probabilities[mask], equal[mask], resamples, seed
+        ).difference.as_dict(),
         "prior": score_cells(cells, prior).as_dict(),
         "classifiers": {
             name: score_cells(cells, board.values[row][mask]).as_dict()

@@ -1,0 +1,57 @@
+# The published systems as targets: what belongs to one alone, trained, measured and combined.
+from spinegrade.errors import SpinegradeError
+
+ONE_STAGE = [name for name, block in NETWORKS.items() if block["ensemble"]]
+
+
+def whole_one_stage(wildcards):
+    """All that the one-stage system makes; refused where no network is configured."""
+    if not NETWORKS:
+        raise SpinegradeError(
+            "one_stage.networks is empty: give the networks, or a recipe of them, such as "
+            "--configfile resources/systems/one_stage_small.yaml"
+        )
+    if APPLY:
+        return expand(out("one_stage", "{network}", "new.parquet"), network=NETWORKS)
+    return [
+        *expand(out("one_stage", "{network}", "validation.json"), network=NETWORKS),
+        *(out("one_stage", "flips", f"{a}_{b}.json") for a, b in FLIP_PAIRS),
+        out("one_stage", "ensemble", "score.json"),
+        out("one_stage", "report.html"),
+    ]
+
+
+rule one_stage:
+    input:
+        whole_one_stage,
+
+
+if not APPLY:
+
+    use rule fit_ensemble as fit_one_stage_ensemble with:
+        input:
+            clock=clock_of("fit_one_stage_ensemble"),
+            labels=out("cohort", "labels.parquet"),
+            folds=out("cohort", "folds.parquet"),
+            studies=out("cohort", "studies.parquet"),
+            oof=[f"{PREDICTED_IN[network]}/oof.parquet" for network in ONE_STAGE],
+            new=[f"{PREDICTED_IN[network]}/new.parquet" for network in ONE_STAGE],
+            floor=FLOOR,
+        output:
+            weights=out("one_stage", "ensemble", "weights.json"),
+            probabilities=out("one_stage", "ensemble", "probabilities.parquet"),
+            prior=out("one_stage", "ensemble", "prior.parquet"),
+            filled=out("one_stage", "ensemble", "filled.csv"),
+            score=out("one_stage", "ensemble", "score.json"),
+        log:
+            log_of("fit_one_stage_ensemble"),
+        benchmark:
+            benchmark_of("fit_one_stage_ensemble")
+        params:
+            fingerprint=fingerprint_of("fit_one_stage_ensemble"),
+            code=code_fingerprint("fit_ensemble"),
+            members=ONE_STAGE,
+            settings=ENSEMBLE_SETTINGS,
+            math_threads=1,
+        message:
+            "Weighing the one-stage networks on their out-of-fold probabilities"
