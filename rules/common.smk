@@ -52,5 +52,5 @@ def shards_of(path):
 
 
 # What only a phantom has: the truth behind its labels, and the floor of its score.
-TRUTH = [out("phantom", "truth.parquet")] if PHANTOM else []
-FLOOR = [out("phantom", "floor.json")] if PHANTOM else []
+TRUTH = out("phantom", "truth.parquet") if PHANTOM else []
+FLOOR = out("phantom", "floor.json") if PHANTOM else []

@@ -16,7 +16,7 @@ def main(job):
         predictions={name: [oof, new] for name, oof, new in pairs},
         outputs=EnsembleOutputs(**{name: Path(path) for name, path in job.output.items()}),
         settings=EnsembleSettings(**job.params.settings),
-        floor=next(iter(job.input.floor), None),
+        floor=job.input.floor or None,
     )
 
 
