@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from spinegrade.errors import SpinegradeError
-from spinegrade.one_stage.augment import Batch, augment, disturbed, plain
+from spinegrade.one_stage.augment import Batch, augment, disturbed, draw_cutouts, plain
 from spinegrade.one_stage.augmentation import Augmentation, augmentation_of
 from spinegrade.one_stage.canvas import from_mask, to_mask
 from spinegrade.one_stage.disturb import (
@@ -222,6 +222,28 @@ def test_a_cutout_is_black_above_the_topmost_point_and_nowhere_else() -> None:
     assert seen > 40
 
 
+def test_a_cutout_that_reaches_down_to_a_point_leaves_its_row() -> None:
+    heights = torch.linspace(2, 120, 3000, dtype=torch.float64)
+    in_plane = torch.stack([torch.full_like(heights, 60), heights], dim=1)[:, None]
+    known = torch.ones(3000, 1, dtype=torch.bool)
+    for image_px in (64, 96):
+        settings = replace(STILL, cutout=1.0, image_px=image_px)
+        edges = draw_cutouts(in_plane, known, CANVAS, settings, torch.Generator().manual_seed(0))
+        # Image row of the point, by the centres of pixels.
+        rows = ((heights + 0.5) * image_px / CANVAS - 0.5).tolist()
+        gaps = [row - (bottom - 1) for row, (_, bottom, _, _) in zip(rows, edges, strict=True)]
+        assert 1.0 <= min(gaps) < 1.1
+    nothing = draw_cutouts(in_plane, ~known, CANVAS, settings, torch.Generator().manual_seed(0))
+    assert set(nothing) == {(0, 0, 0, 0)}
+
+
+def test_a_point_outside_the_image_is_not_known() -> None:
+    points = spread_points()
+    points[2, 4, 0], points[3, 1, 1] = 130.0, -1.0
+    batch = run(dotted(spread_points(), [0] * 8), points, STILL)
+    assert (~batch.known).nonzero().tolist() == [[2, 4], [3, 1]]
+
+
 def test_draws_come_from_the_generator_alone() -> None:
     points = spread_points()
     slices = torch.randint(0, 256, (sum(LENGTHS), CANVAS, CANVAS), dtype=torch.uint8)
@@ -308,6 +330,15 @@ def test_noise_has_the_variance_asked_for() -> None:
     noisy = add_noise(torch.zeros(4, 100, 100), 36.0, seed=3) * 127.5
     assert noisy.std() == pytest.approx(6.0, rel=0.02)
     assert noisy.mean() == pytest.approx(0.0, abs=0.1)
+    grey = torch.full((sum(LENGTHS), CANVAS, CANVAS), 128, dtype=torch.uint8)
+    settings = replace(STILL, disturb=1.0, disturb_by=("noise",))
+    volumes = run(grey, spread_points(), settings).slices.split(LENGTHS)
+    middle = 128 / 127.5 - 1
+    # Volumes and slices do not share their noise: half of the signs agree.
+    for one, other in ((volumes[0], volumes[3]), (volumes[0][:1], volumes[0][1:2])):
+        assert ((one > middle) == (other > middle)).float().mean() == pytest.approx(0.5, abs=0.05)
+    assert min(float(v.std()) for v in volumes) * 127.5 > 10**0.5 * 0.95
+    assert max(float(v.std()) for v in volumes) * 127.5 < 50**0.5 * 1.05
 
 
 @pytest.mark.parametrize(
@@ -329,11 +360,11 @@ def test_settings_that_cannot_be_are_refused(given: dict, message: str) -> None:
 
 def test_published_values_by_target() -> None:
     foraminal, canal = (augmentation_of(name, 320) for name in ("foraminal", "canal"))
-    assert (foraminal.scale, foraminal.cutout, foraminal.limits(256).shift_px) == (
-        (-0.25, 0.35),
-        0.5,
-        5,
-    )
+    assert (foraminal.scale, foraminal.cutout) == ((-0.25, 0.35), 0.5)
+    # Lengths are settled for a canvas of 512 and shrink with it.
+    half = foraminal.limits(256)
+    assert (half.shift_px, half.inlier_px) == (5.0, 1.5)
+    assert (half.border_px, half.corner_border_px) == (2.5, 2.5)
     assert (canal.scale, canal.cutout, canal.corner, canal.border_px) == ((-0.2, 0.2), 0.0, 0.2, 10)
     assert canal.mirror == tuple(range(5))
     with pytest.raises(SpinegradeError, match="unknown target subarticular"):

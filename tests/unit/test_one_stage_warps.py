@@ -134,6 +134,17 @@ def test_consensus_agrees_with_opencv_and_leaves_outliers_out() -> None:
         assert found.imag.item() == pytest.approx(matrix[1, 0], abs=1e-4)
 
 
+def test_points_that_are_not_known_have_no_vote() -> None:
+    points = torch.stack([SHAPE, SHAPE])
+    points[0, 3] += torch.tensor([2.0, -1.5])
+    points[1, 3] += 70.0
+    seen = known(2)
+    seen[:, 3] = False
+    found, fits = similarity_by_consensus(points, seen, SHAPE, 3.0)
+    assert fits.all()
+    torch.testing.assert_close(found, torch.ones(2, dtype=torch.complex128))
+
+
 def test_with_no_more_than_pairs_agreeing_the_nearest_pair_wins() -> None:
     # Points 0 and 1 nearly coincide: their pair agrees with itself under a senseless turn.
     shape = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 50.0], [3.0, 100.0]])
@@ -177,15 +188,16 @@ def test_homographies_keep_points_inside_or_do_nothing() -> None:
 
 
 def test_behind_the_horizon_lies_nothing() -> None:
-    # x grows without bounds towards the column 66.7 and comes back from the other side beyond.
     matrix = torch.eye(3, dtype=torch.float64)[None].clone()
     matrix[0, 2, 0] = 0.015
     for sign in (1.0, -1.0):
         grid = sampling_grids(sign * torch.linalg.inv(matrix), CANVAS, CANVAS, torch.device("cpu"))
         # Image column 40: 1 + 0.6 times nearer, so canvas column 25.
         assert grid[0, 10, 40, 0] == pytest.approx((25 + 0.5) / 50 - 1, abs=1e-5)
-    mirrored = matrix.clone()
-    mirrored[0, 2, 0] = -0.015
-    grid = sampling_grids(torch.linalg.inv(mirrored), CANVAS, CANVAS, torch.device("cpu"))
+    # From column 66.7 on, (x - 60) / (1 - 0.015 x) comes back from the other side.
+    matrix[0, 2, 0], matrix[0, 0, 2] = -0.015, -60.0
+    grid = sampling_grids(torch.linalg.inv(matrix), CANVAS, CANVAS, torch.device("cpu"))
     assert torch.isfinite(grid).all()
-    assert (grid[0, :, 67:, 0] > 1).all()
+    assert (grid[0, :, 67:] > 1).all()
+    # Column 64: 4 / 0.04 is canvas column 100, just outside.
+    assert grid[0, 0, 64, 0] == pytest.approx((100 + 0.5) / 50 - 1, abs=1e-4)
