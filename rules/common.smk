@@ -54,3 +54,11 @@ def shards_of(path):
 # What only a phantom has: the truth behind its labels, and the floor of its score.
 TRUTH = out("phantom", "truth.parquet") if PHANTOM else []
 FLOOR = out("phantom", "floor.json") if PHANTOM else []
+
+# What every HTML page is made with beside code.
+REPORT_RESOURCES = (
+    "resources/captions/report.yaml",
+    "resources/report/page.html.j2",
+    "resources/report/blocks.html.j2",
+    "resources/report/page.css",
+)

@@ -74,12 +74,7 @@ rule write_report:
         fingerprint=fingerprint_of("write_report"),
         code=code_fingerprint(
             "write_report",
-            resources=(
-                "resources/captions/report.yaml",
-                "resources/report/page.html.j2",
-                "resources/report/blocks.html.j2",
-                "resources/report/page.css",
-            ),
+            resources=REPORT_RESOURCES,
         ),
         cohort=COHORT,
         kind=config["cohort"]["kind"],

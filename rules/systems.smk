@@ -55,3 +55,44 @@ if not APPLY:
             math_threads=1,
         message:
             "Weighing the one-stage networks on their out-of-fold probabilities"
+
+    rule write_one_stage_report:
+        input:
+            clock=clock_of("write_one_stage_report"),
+            summaries=expand(out("one_stage", "{network}", "validation.json"), network=NETWORKS),
+            errors=expand(out("one_stage", "{network}", "errors.parquet"), network=NETWORKS),
+            keypoints=expand(out("one_stage", "{network}", "keypoints.parquet"), network=NETWORKS),
+            histories=expand(
+                out("one_stage", "{network}", "fold_{fold}", "history.csv"),
+                network=NETWORKS,
+                fold=FOLDS,
+            ),
+            flips=[out("one_stage", "flips", f"{a}_{b}.json") for a, b in FLIP_PAIRS],
+            score=out("one_stage", "ensemble", "score.json"),
+            stacks=shards_of(out("convert", "{shard}", "stacks.parquet")),
+            landmarks=shards_of(out("convert", "{shard}", "landmarks.parquet")),
+        output:
+            out("one_stage", "report.html"),
+        log:
+            log_of("write_one_stage_report"),
+        benchmark:
+            benchmark_of("write_one_stage_report")
+        conda:
+            "../envs/report.yaml"
+        threads: 1
+        resources:
+            mem_mb=3000,
+            runtime=30,
+        params:
+            fingerprint=fingerprint_of("write_one_stage_report"),
+            code=code_fingerprint(
+                "write_one_stage_report",
+                resources=REPORT_RESOURCES,
+            ),
+            networks=list(NETWORKS),
+            examples=config["report"]["examples"],
+            cohort=COHORT,
+        message:
+            "Writing the page of the one-stage networks"
+        script:
+            "../scripts/write_one_stage_report.py"

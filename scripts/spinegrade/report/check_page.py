@@ -5,17 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from spinegrade.report import figures_check
-from spinegrade.report.captions import RESOURCES
 from spinegrade.report.parts import Card, Cards, Figure, Note, Section, Table
-from spinegrade.report.style import GRADE_WORDS
-from spinegrade.runtime.files import write_text
+from spinegrade.report.render import write_sections
 
 _LOGGER = logging.getLogger("spinegrade")
 MOST_ROWS = 500
@@ -259,21 +255,12 @@ def rules(checked: CheckedCohort) -> Section:
 
 def write_page(path: str, checked: CheckedCohort, cohort: str) -> None:
     """Write one self-contained HTML page to ``path``; every text on it is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(RESOURCES / "report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
     line = headline(checked)
-    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    html = environment.get_template("page.html.j2").render(
+    write_sections(
+        path,
+        [part(checked) for part in (verdict, reasons, losses, pictures, rules)],
         title=f"spinegrade check: {cohort}",
         lead=line,
-        sections=[part(checked) for part in (verdict, reasons, losses, pictures, rules)],
-        footer=f"Written {now} by spinegrade's rule check_cohort. This file needs no network.",
-        grade_words=GRADE_WORDS,
+        rule="check_cohort",
     )
-    write_text(path, html)
-    _LOGGER.info("%s Page: %s", line, path)
+    _LOGGER.info("%s", line)

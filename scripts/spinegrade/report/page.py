@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-from datetime import UTC, datetime
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from spinegrade.report import sections_images, sections_run, sections_score
-from spinegrade.report.captions import RESOURCES
 from spinegrade.report.data import Options, Paths, RunData
 from spinegrade.report.parts import Section
-from spinegrade.report.style import GRADE_WORDS
-from spinegrade.runtime.files import write_text
-
-_LOGGER = logging.getLogger("spinegrade")
+from spinegrade.report.render import write_sections
 
 
 def sections_of(data: RunData, options: Options) -> list[Section]:
@@ -36,21 +27,6 @@ def sections_of(data: RunData, options: Options) -> list[Section]:
     ]
 
 
-def render(sections: list[Section], title: str, lead: str, footer: str) -> str:
-    """The page's HTML; every text is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(RESOURCES / "report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    page = environment.get_template("page.html.j2")
-    return page.render(
-        sections=sections, title=title, lead=lead, footer=footer, grade_words=GRADE_WORDS
-    )
-
-
 def write_report(path: str, paths: Paths, options: Options, cohort: str, kind: str) -> None:
     """Write the report of a finished run to ``path``, one self-contained HTML file.
 
@@ -58,13 +34,11 @@ def write_report(path: str, paths: Paths, options: Options, cohort: str, kind: s
     """
     data = RunData(paths)
     what = "an embedded phantom cohort" if kind == "phantom" else "studies in the RSNA 2024 layout"
-    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    html = render(
+    write_sections(
+        path,
         sections_of(data, options),
         title=f"spinegrade: {cohort}",
         lead=f"Which level, which side, how severe: graded findings of {what}. Left and right are "
         "the patient's, always. For research, not for diagnosis.",
-        footer=f"Written {now} by spinegrade's rule write_report. This file needs no network.",
+        rule="write_report",
     )
-    write_text(path, html)
-    _LOGGER.info("%s: %.1f MB", path, len(html.encode()) / 1e6)
