@@ -5,8 +5,8 @@ Usage:
 
 Makes delivered cohorts of that many studies with empty images, and times on the real workflow:
 a dry run before anything stands, the rule graph, a dry run and a real run with nothing to do
-after all jobs have finished (their work replaced by ``tests/workflow/stand_in``), each with its
-peak memory and number of jobs; then what the fingerprints of code and data cost within a dry run.
+after all jobs have finished (their work replaced by ``tests/workflow/stand_in``), and the pictures
+of ``draw_dag``, each with its peak memory and number of jobs; then what the fingerprints of code and data cost within a dry run.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ def measure(studies: int, series: int, files: int, shards: int) -> None:
             ("(all jobs, without their work)", (), True),
             ("dry run, nothing to do", ("--dry-run",), False),
             ("run, nothing to do", (), False),
+            ("pictures of both graphs", ("--", "draw_dag"), False),
         ):
             seconds, peak, words = snakemake(work, *arguments, stand_in=stand_in)
             jobs = jobs_in(words)
