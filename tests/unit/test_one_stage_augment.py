@@ -9,15 +9,11 @@ import numpy as np
 import pytest
 import torch
 from spinegrade.errors import SpinegradeError
-from spinegrade.one_stage.augment import Batch, augment, disturbed, draw_cutouts, plain
+from spinegrade.one_stage.augment import Batch, augment, draw_cutouts, plain
 from spinegrade.one_stage.augmentation import Augmentation, augmentation_of
 from spinegrade.one_stage.canvas import from_mask, to_mask
 from spinegrade.one_stage.disturb import (
     add_noise,
-    filtered,
-    gaussian_filtered,
-    median_filtered,
-    motion_kernel,
 )
 from spinegrade.one_stage.flip import exchange_sides
 
@@ -284,48 +280,6 @@ def test_mask_pixels_count_from_centres_unless_published() -> None:
     torch.testing.assert_close(batch.points[..., :2], points[..., :2] / 8)
 
 
-def test_brightness_and_contrast_by_hand() -> None:
-    grey = torch.zeros(1, 4, 4)  # 0.5 of the range
-    most = [0.0, 1.0, 1.0, 1.0, *[0.0] * 7]
-    # 0.5 times 1.2 plus 0.2 is 0.8 of the range.
-    torch.testing.assert_close(disturbed(grey.clone(), STILL_BRIGHT, most), grey + 0.6)
-    least = [0.0, 0.0, 0.0, 1.0, *[0.0] * 7]
-    torch.testing.assert_close(disturbed(grey.clone(), STILL_BRIGHT, least), grey - 0.6)
-    assert disturbed(grey + 1, STILL_BRIGHT, most).max() == 1
-
-
-STILL_BRIGHT = replace(STILL, brightness_contrast=1.0)
-
-
-@pytest.mark.parametrize("size", [3, 5])
-def test_blurs_are_those_of_opencv(size: int) -> None:
-    grey = np.random.default_rng(0).integers(0, 256, (2, 20, 24), dtype=np.uint8)
-    slices = torch.from_numpy(grey).float() / 127.5 - 1
-    median = (median_filtered(slices, size) + 1) * 127.5
-    gaussian = (gaussian_filtered(slices, size) + 1) * 127.5
-    for place in range(2):
-        assert np.array_equal(median[place].round().numpy(), cv2.medianBlur(grey[place], size))
-        smooth = cv2.GaussianBlur(grey[place].astype(np.float32), (size, size), 0)
-        np.testing.assert_allclose(gaussian[place].numpy(), smooth, atol=0.05)
-
-
-def test_a_motion_blur_stays_in_the_middle_unless_shifted() -> None:
-    row = motion_kernel(3, (0, 0, 2, 0))
-    torch.testing.assert_close(row[1], torch.full((3,), 1 / 3, dtype=torch.float64))
-    place = torch.arange(5, dtype=torch.float64) - 2
-    for ends in ((0, 0, 4, 1), (3, 4, 3, 0), (0, 0, 1, 0), (4, 4, 1, 3)):
-        centred, shifted = (motion_kernel(5, ends, how) for how in ("centred", "shifted"))
-        for kernel, middle in ((centred, (0.0, 0.0)), (shifted, None)):
-            x, y = (kernel.sum(0) * place).sum(), (kernel.sum(1) * place).sum()
-            wanted = middle or ((ends[0] + ends[2]) / 2 - 2, (ends[1] + ends[3]) / 2 - 2)
-            assert (x.item(), y.item()) == pytest.approx(wanted, abs=1e-9)
-            assert kernel.sum() == pytest.approx(1)
-    dot = torch.zeros(1, 9, 9)
-    dot[0, 4, 4] = 1.0
-    # The weights of a kernel's right column bring what lies to the right: the dot goes left.
-    assert filtered(dot, motion_kernel(3, (2, 0, 2, 2), "shifted"))[0, 4, 3] == pytest.approx(1 / 3)
-
-
 def test_noise_has_the_variance_asked_for() -> None:
     noisy = add_noise(torch.zeros(4, 100, 100), 36.0, seed=3) * 127.5
     assert noisy.std() == pytest.approx(6.0, rel=0.02)
@@ -339,36 +293,6 @@ def test_noise_has_the_variance_asked_for() -> None:
         assert ((one > middle) == (other > middle)).float().mean() == pytest.approx(0.5, abs=0.05)
     assert min(float(v.std()) for v in volumes) * 127.5 > 10**0.5 * 0.95
     assert max(float(v.std()) for v in volumes) * 127.5 < 50**0.5 * 1.05
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"sift_px": 3}, "unknown key sift_px"),
-        ({"align": 0.9}, r"homography is 0.2; allowed: at most 1 - align"),
-        ({"motion": "moved"}, "motion is 'moved'; allowed: centred or shifted"),
-        ({"scale": [0.3, -0.3]}, "scale is .*a lower and an upper limit"),
-        ({"blur_px": 4}, "blur_px is 4"),
-        ({"disturb_by": ["fog"]}, "disturb_by is .*motion"),
-        ({"cutout": 1.5}, "cutout is 1.5; allowed: a chance"),
-    ],
-)
-def test_settings_that_cannot_be_are_refused(given: dict, message: str) -> None:
-    with pytest.raises(SpinegradeError, match=message):
-        augmentation_of("foraminal", IMAGE, given=given)
-
-
-def test_published_values_by_target() -> None:
-    foraminal, canal = (augmentation_of(name, 320) for name in ("foraminal", "canal"))
-    assert (foraminal.scale, foraminal.cutout) == ((-0.25, 0.35), 0.5)
-    # Lengths are settled for a canvas of 512 and shrink with it.
-    half = foraminal.limits(256)
-    assert (half.shift_px, half.inlier_px) == (5.0, 1.5)
-    assert (half.border_px, half.corner_border_px) == (2.5, 2.5)
-    assert (canal.scale, canal.cutout, canal.corner, canal.border_px) == ((-0.2, 0.2), 0.0, 0.2, 10)
-    assert canal.mirror == tuple(range(5))
-    with pytest.raises(SpinegradeError, match="unknown target subarticular"):
-        augmentation_of("subarticular", 320)
 
 
 def test_tensors_that_do_not_fit_are_refused() -> None:
