@@ -11,7 +11,6 @@ import torch
 from spinegrade.errors import SpinegradeError
 from spinegrade.one_stage.augment import Batch, augment, draw_cutouts, plain
 from spinegrade.one_stage.augmentation import Augmentation, augmentation_of
-from spinegrade.one_stage.canvas import from_mask, to_mask
 from spinegrade.one_stage.disturb import (
     add_noise,
 )
@@ -265,16 +264,7 @@ def test_without_augmentation_the_image_is_that_of_opencv() -> None:
     torch.testing.assert_close(still.points, same.points)
 
 
-def test_mask_pixels_count_from_centres_unless_published() -> None:
-    corners = torch.tensor([[-0.5, 511.5, 7.0], [0.0, 0.0, 2.0]])
-    # The canvas's edges are the mask's: 512 px, 320 px and 80 px show the same square.
-    torch.testing.assert_close(to_mask(corners, 512, 320)[0], torch.tensor([-0.5, 79.5, 7.0]))
-    assert to_mask(corners, 512, 320)[1, 0] == pytest.approx(0.5 * 80 / 512 - 0.5)
-    published = to_mask(corners, 512, 320, "published")[1]
-    assert published.tolist() == [0.0, 0.0, 2.0]
-    for offset in ("exact", "published"):
-        back = from_mask(to_mask(corners, 512, 320, offset), 512, 320, offset)
-        torch.testing.assert_close(back, corners)
+def test_published_mask_points_are_multiplied_alone() -> None:
     points = spread_points()
     batch = run(dotted(points, [0] * 8), points, replace(STILL, mask_offset="published"))
     torch.testing.assert_close(batch.points[..., :2], points[..., :2] / 8)

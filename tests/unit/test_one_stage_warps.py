@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from spinegrade.one_stage.augment import sampling_grids
+from spinegrade.one_stage.canvas import from_mask, to_mask
 from spinegrade.one_stage.warps import (
     WarpLimits,
     aligned,
@@ -201,3 +202,15 @@ def test_behind_the_horizon_lies_nothing() -> None:
     assert (grid[0, :, 67:] > 1).all()
     # Column 64: 4 / 0.04 is canvas column 100, just outside.
     assert grid[0, 0, 64, 0] == pytest.approx((100 + 0.5) / 50 - 1, abs=1e-4)
+
+
+def test_mask_pixels_count_from_centres_unless_published() -> None:
+    corners = torch.tensor([[-0.5, 511.5, 7.0], [0.0, 0.0, 2.0]])
+    # The canvas's edges are the mask's: 512 px, 320 px and 80 px show the same square.
+    torch.testing.assert_close(to_mask(corners, 512, 320)[0], torch.tensor([-0.5, 79.5, 7.0]))
+    assert to_mask(corners, 512, 320)[1, 0] == pytest.approx(0.5 * 80 / 512 - 0.5)
+    published = to_mask(corners, 512, 320, "published")[1]
+    assert published.tolist() == [0.0, 0.0, 2.0]
+    for offset in ("exact", "published"):
+        back = from_mask(to_mask(corners, 512, 320, offset), 512, 320, offset)
+        torch.testing.assert_close(back, corners)
