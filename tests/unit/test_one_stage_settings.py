@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -143,15 +145,14 @@ def test_every_augmentation_key_of_the_schema_is_one_and_none_is_forgotten() -> 
     assert known == set(allowed)
 
 
-def test_the_checks_import_no_torch() -> None:
-    # The workflow makes them each time it starts.
-    import subprocess
-    import sys
-
-    told = "import sys, spinegrade.one_stage.settings; print('torch' in sys.modules)"
-    command = [sys.executable, "-c", told]
+@pytest.mark.parametrize("module", ["settings", "validation", "comparison", "prepared"])
+def test_what_needs_no_torch_imports_none(module: str) -> None:
+    # The workflow makes the checks each time it starts; measuring runs where no torch is installed.
+    told = f"import sys, spinegrade.one_stage.{module}; print('torch' in sys.modules)"
     paths = {"PYTHONPATH": str(PROJECT / "scripts")}
-    done = subprocess.run(command, env=paths, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", told], env=paths, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "False"
 
 

@@ -8,17 +8,19 @@ and torch's resizing.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import Affine
 from spinegrade.geometry.in_plane import Turn, turn_to_patient
 from spinegrade.volumes import Stack
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FRAME_PX = 512
 """Canvas of the published system; lengths in px are settled for it and scale with others."""
@@ -26,7 +28,8 @@ MASK_STRIDE = 4
 """Image pixels a side of a heatmap's pixel."""
 OFFSETS = ("exact", "published")
 
-Points = TypeVar("Points", NDArray[np.floating], Tensor)
+# Quoted: what measures points alone runs without torch.
+Points = TypeVar("Points", NDArray[np.floating], "Tensor")
 
 
 class CanvasGeometry:
