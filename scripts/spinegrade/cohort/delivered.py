@@ -50,6 +50,9 @@ class Delivered:
         self._folds = folds
         self._salt = salt
         self._folds_file = folds_file
+        # Snakemake asks for the same digests several times a job.
+        self._digests: dict[tuple[object, ...], str] = {}
+        self._shard_of: dict[str, int] = {}
 
     @cached_property
     def files(self) -> dict[str, str]:
@@ -85,11 +88,12 @@ class Delivered:
 
     def shard_digest(self, shard: int, *kinds: str) -> str:
         """Sixteen hex digits over those ``kinds`` of all studies of a shard."""
-        return self._digest(lambda study: shard_of(study, self._shards) == shard, kinds)
+        return self._digest(("shard", shard), lambda study: self._shard(study) == shard, kinds)
 
     def training_digest(self, fold: int | None, *kinds: str) -> str:
         """The same over the train studies outside ``fold``; with None over all of them."""
         return self._digest(
+            ("training", fold),
             lambda study: (
                 study in self.labels and (fold is None or self.folds.get(study) != str(fold))
             ),
@@ -98,9 +102,23 @@ class Delivered:
 
     def digest(self, *kinds: str) -> str:
         """The same over all studies."""
-        return self._digest(lambda study: True, kinds)
+        return self._digest(("all",), lambda study: True, kinds)
 
-    def _digest(self, wanted: Callable[[str], bool], kinds: Sequence[str]) -> str:
+    def _shard(self, study: str) -> int:
+        if study not in self._shard_of:
+            self._shard_of[study] = shard_of(study, self._shards)
+        return self._shard_of[study]
+
+    def _digest(
+        self, part: tuple[object, ...], wanted: Callable[[str], bool], kinds: Sequence[str]
+    ) -> str:
+        """Over the studies of ``part``, those that are ``wanted``; made once."""
+        asked = (*part, *kinds)
+        if asked not in self._digests:
+            self._digests[asked] = self._digest_of(wanted, kinds)
+        return self._digests[asked]
+
+    def _digest_of(self, wanted: Callable[[str], bool], kinds: Sequence[str]) -> str:
         digest = hashlib.sha256()
         tables = [(kind, getattr(self, kind)) for kind in kinds]
         for study in sorted({study for _, table in tables for study in table}):
@@ -122,6 +140,7 @@ class Delivered:
         """Take over what ``save`` kept, where it did."""
         if path.is_file():
             self.__dict__.update(json.loads(path.read_text()))
+            self._digests.clear()
 
 
 def text_digest(*values: object) -> str:
