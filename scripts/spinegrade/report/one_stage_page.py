@@ -18,7 +18,7 @@ from spinegrade.report.render import write_sections
 from spinegrade.volumes import Stack
 
 PARTS = ("foraminal", "spinal", "any_severe")
-LOOKS_WORDS = {"final": "as configured", "plain": "without left/right test-time augmentation"}
+LOOKS_WORDS = {"final": "as configured", "plain": "without left/right TTA"}
 
 
 @dataclass(frozen=True)
