@@ -30,7 +30,7 @@ from spinegrade.one_stage.settings import Settings
 from spinegrade.one_stage.trainer import OneStageTrainer
 from spinegrade.one_stage.training import digest_of, fold_studies, train_one_stage
 from spinegrade.runtime.average import MovingAverage
-from spinegrade.tables import read_table
+from spinegrade.tables import read_table, write_table
 from spinegrade.volumes import load_stacks
 
 CPU = torch.device("cpu")
@@ -177,6 +177,26 @@ def test_a_killed_training_ends_in_the_same_bytes(
     assert len(steps) == 6 - kept, "what was done and kept was done again"
     assert (Path(weights).read_bytes(), (tmp_path / "1.csv").read_text()) == undisturbed
     assert not (tmp_path / "1.pt").exists()
+
+
+def test_the_best_epoch_so_far_survives_a_kill(tmp_path, cohort, monkeypatch):
+    settings = small("foraminal", select="published", training={"epochs": 3})
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    expected = Path(train(whole, cohort, settings, 0)).read_bytes()
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        killed_at(patch, MovingAverage, "update", 6)
+        train(tmp_path, cohort, settings, 0, checkpoint_minutes=0)
+    assert Path(train(tmp_path, cohort, settings, 0)).read_bytes() == expected
+
+
+def test_a_training_without_grades_is_refused(tmp_path, cohort):
+    labels = read_table(cohort["labels"], "labels")
+    write_table(tmp_path / "labels.parquet", labels.assign(grade=pd.NA), "labels")
+    bare = {**cohort, "labels": str(tmp_path / "labels.parquet")}
+    words = "network net, fold 0: no study to learn from has landmarks and a grade for foraminal"
+    with pytest.raises(SpinegradeError, match=words):
+        train(tmp_path, bare, small("foraminal"), 0)
 
 
 def test_mapped_volumes_give_the_same_bytes(tmp_path, cohort, undisturbed):
