@@ -320,7 +320,8 @@ def test_the_choice_loss_by_hand(cohort):
     grades[:2] = -1
     grades[0, 0], grades[0, 1], grades[1, 5] = 2, 0, 1
     choosing = replace(samples, grades=grades).of(["s00", "s01"])
-    trainer = OneStageTrainer(samples, settings, 0, 1, CPU, choosing)
+    with_tta = replace(settings, tta="left_right")
+    trainer = OneStageTrainer(samples, with_tta, 0, 1, CPU, choosing)
     net = trainer.average.model
     p = [look(net, *read_packed(choosing, np.array([k]), False)[:2], settings, CPU, torch.float32)
          for k in range(2)]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -154,15 +155,19 @@ class OneStageTrainer:
             self._end_epoch(rate)
 
     def choice_loss(self) -> float | None:
-        """Weighted log loss of the averaged network on ``choosing``, None where there is none."""
+        """Weighted log loss of the averaged network on ``choosing``, None where there is none.
+
+        Each volume is seen once, whatever ``tta`` makes of predictions.
+        """
         if self.choosing is None:
             return None
+        once = replace(self.settings, tta="none")
         losses = weights = 0.0
         for place in range(len(self.choosing)):
             packed = read_packed(self.choosing, np.array([place]), False)
             seen = look(
                 *(self.average.model, packed.slices, packed.lengths),
-                *(self.settings, self.device, self.dtype),
+                *(once, self.device, self.dtype),
             )
             grades = packed.grades[0].numpy()
             graded = np.flatnonzero(grades >= 0)
