@@ -1,0 +1,122 @@
+"""The one-stage system as a target of its own, on the miniature phantom."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+CONFIGS = [PROJECT / "tests" / "workflow" / name for name in ("miniature.yaml", "one_stage.yaml")]
+RESULTS = Path("results/miniature/one_stage")
+pytestmark = pytest.mark.workflow
+
+
+def snakemake(folder: Path, configs: list[Path], *arguments: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile")]
+    command += ["--workflow-profile", str(PROJECT / "profiles" / "default")]
+    command += ["--directory", str(folder), "--cores", "2", "--configfile", *map(str, configs)]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def planned(words: str) -> dict[str, int]:
+    """Jobs by rule of the table that a run begins with."""
+    table = words.partition("Job stats:")[2].partition("total")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+
+@pytest.fixture(scope="module")
+def run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which the system has run beside the rest, and what that run said."""
+    folder = tmp_path_factory.mktemp("one_stage") / "run"
+    shutil.copytree(finished_run, folder)
+    code, words = snakemake(folder, CONFIGS, "--", "one_stage")
+    assert code == 0, words[-4000:]
+    return folder, words
+
+
+def test_it_trains_each_fold_of_each_network_and_nothing_of_the_others(
+    run: tuple[Path, str],
+) -> None:
+    assert planned(run[1]) == {
+        "prepare_one_stage": 2,  # one shard: canvases for the foraminal and for the canal networks
+        "train_one_stage": 6,
+        "predict_one_stage": 3,
+        "validate_one_stage": 3,
+        "compare_one_stage_flips": 1,
+        "fit_one_stage_ensemble": 1,
+        "write_one_stage_report": 1,
+        "one_stage": 1,
+    }
+    assert planned(snakemake(run[0], CONFIGS, "--dry-run", "--", "one_stage")[1]) == {}
+
+
+def test_every_cell_of_its_conditions_is_predicted_out_of_fold(run: tuple[Path, str]) -> None:
+    folds = pd.read_parquet(run[0] / "results/miniature/cohort/folds.parquet")
+    for network, cells in (("foraminal", 10), ("foraminal_bugged", 10), ("canal", 5)):
+        table = pd.read_parquet(run[0] / RESULTS / network / "oof.parquet")
+        assert len(table) == 8 * cells
+        merged = table.merge(folds, on="study", suffixes=("", "_own"))
+        assert (merged["fold"] == merged["fold_own"]).all()
+        new = pd.read_parquet(run[0] / RESULTS / network / "new.parquet")
+        assert len(new) == cells and new["fold"].isna().all()
+        points = pd.read_parquet(run[0] / RESULTS / network / "keypoints.parquet")
+        assert len(points) == 9 * cells
+
+
+def test_the_ensemble_is_of_the_networks_that_take_part(run: tuple[Path, str]) -> None:
+    score = json.loads((run[0] / RESULTS / "ensemble" / "score.json").read_text())
+    assert set(score["classifiers"]) == {"foraminal", "canal"}
+    served = {"foraminal": ["neural_foraminal_narrowing"], "canal": ["spinal_canal_stenosis"]}
+    assert {name: score["served"][name] for name in served} == served
+    # Each condition has one network: its equal weights are that network.
+    for network, part in (("foraminal", "foraminal"), ("canal", "spinal"), ("canal", "any_severe")):
+        assert score["equal_weights"][part] == score["classifiers"][network][part]
+
+
+def test_the_page_shows_every_part_and_the_flip(run: tuple[Path, str]) -> None:
+    page = (run[0] / RESULTS / "report.html").read_text()
+    for heading in ("Grades, out of fold", "The networks together", "Points, out of fold"):
+        assert heading in page
+    flips = json.loads((run[0] / RESULTS / "flips/foraminal_bugged_foraminal.json").read_text())
+    assert flips["networks"] == {"bugged": "foraminal_bugged", "fixed": "foraminal"}
+    assert "side_confusion" in flips["bugged_minus_fixed"]
+    assert "foraminal_bugged against foraminal" in page
+    assert page.count("<figure") >= 4 and "http://" not in page
+
+
+@pytest.mark.parametrize(
+    ("edit", "trained", "predicted"),
+    [
+        ("tta: none, ensemble: true", 0, 1),
+        ("training: {epochs: 3, batch_size: 2}", 2, 1),
+        ("ensemble: true", 0, 0),
+    ],
+)
+def test_a_setting_reruns_what_it_concerns(
+    run: tuple[Path, str], tmp_path: Path, edit: str, trained: int, predicted: int
+) -> None:
+    file = tmp_path / "edit.yaml"
+    file.write_text(f"one_stage: {{networks: {{foraminal: {{{edit}}}}}}}\n")
+    jobs = planned(snakemake(run[0], [*CONFIGS, file], "--dry-run", "--", "one_stage")[1])
+    assert jobs.get("train_one_stage", 0) == trained
+    assert jobs.get("predict_one_stage", 0) == predicted
+    assert "prepare_one_stage" not in jobs
+
+
+def test_the_whole_ensemble_takes_the_networks_in(run: tuple[Path, str]) -> None:
+    jobs = planned(snakemake(run[0], CONFIGS, "--dry-run")[1])
+    assert jobs == {"fit_ensemble": 1, "write_submission": 1, "write_report": 1, "all": 1}
+
+
+def test_without_networks_the_target_says_where_to_find_some(finished_run: Path) -> None:
+    code, words = snakemake(finished_run, CONFIGS[:1], "--dry-run", "--", "one_stage")
+    assert code != 0 and "one_stage.networks is empty" in words
+    assert "resources/systems/one_stage_small.yaml" in words
