@@ -92,7 +92,7 @@ class PlainForaminal(nn.Module):
 
 def _places(heatmap: Tensor) -> Tensor:
     """Expected (x, y, z), (points, 3), of (points, D, h, w)."""
-    along = [torch.arange(n, dtype=heatmap.dtype) for n in heatmap.shape[1:]]
+    along = [torch.arange(n, dtype=heatmap.dtype, device=heatmap.device) for n in heatmap.shape[1:]]
     z = (heatmap.sum(dim=(2, 3)) * along[0]).sum(dim=1)
     y = (heatmap.sum(dim=(1, 3)) * along[1]).sum(dim=1)
     x = (heatmap.sum(dim=(1, 2)) * along[2]).sum(dim=1)
@@ -127,7 +127,7 @@ class PlainCanal(nn.Module):
         pooled = []
         for part, volume in zip(log_slices, features.split(list(lengths)), strict=True):
             mean = part.exp().mean(dim=0)
-            centre = round((mean * torch.arange(len(mean))).sum().item())
+            centre = round((mean * torch.arange(len(mean), device=mean.device)).sum().item())
             pooled.append(volume[max(centre - 3, 0) : centre + 4].mean(dim=0))
         pooled = torch.stack(pooled)
         levels = _wide(self.level_head(pooled))
@@ -184,7 +184,7 @@ def _movement(
     canvas: int,
     random: np.random.Generator,
 ) -> NDArray[np.float64]:
-    flat = points[:, :2]
+    flat = np.ascontiguousarray(points[:, :2])
     for _ in range(20):
         matrix = np.eye(3)
         if chosen == 1:
@@ -251,6 +251,11 @@ class PlainSamples(Dataset):
         points[:, :2] *= self.image_px / 4 / canvas
         image = (torch.from_numpy(slices).float()[:, None] / 255 - 0.5) / 0.5
         return image, torch.from_numpy(points), torch.from_numpy(self.grades[which])
+
+
+def one_thread(worker: int) -> None:
+    """Workers share the cores as it is."""
+    cv2.setNumThreads(1)
 
 
 def collate(samples: list[tuple[Tensor, ...]]) -> tuple[Tensor, list[int], Tensor, Tensor]:
