@@ -56,7 +56,7 @@ rule train_one_stage:
         "../envs/torch.yaml"
     threads: config["runtime"]["math_threads"]
     resources:
-        mem_mb=24000 if gpus_here() else 6000,
+        mem_mb=24000 if gpus_here() else 12000,
         runtime=1440,
         gpu=gpus,
     params:
