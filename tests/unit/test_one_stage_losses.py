@@ -240,7 +240,7 @@ def test_canal_points_out_of_the_image_or_unknown_add_nothing():
     true[0, 0] = torch.tensor([-9.0, 3.0, 7.0])
     inside = loss(output, true, torch.tensor([[False], [True]]), grades, lengths)
     both = loss(output, true, known, grades, lengths)
-    assert float(both["heatmap"]) == pytest.approx(float(inside["heatmap"]))
+    assert both["heatmap"].item() == pytest.approx(inside["heatmap"].item())
     assert float(both["slices"]) == pytest.approx(math.log(4))
     none = sum(loss(output, true, known & False, grades, lengths).values())
     none.backward()
