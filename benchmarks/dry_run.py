@@ -6,7 +6,8 @@ Usage:
 Makes delivered cohorts of that many studies with empty images, and times on the real workflow:
 a dry run before anything stands, the rule graph, a dry run and a real run with nothing to do
 after all jobs have finished (their work replaced by ``tests/workflow/stand_in``), and the pictures
-of ``draw_dag``, each with its peak memory and number of jobs; then what the fingerprints of code and data cost within a dry run.
+of ``draw_dag``, each with its peak memory and number of jobs; then what the fingerprints of code
+and data cost within a dry run.
 """
 
 from __future__ import annotations
