@@ -24,7 +24,9 @@ DEFAULT = yaml.safe_load((PROJECT / "profiles" / "default" / "config.yaml").read
 RULES = {
     name: file.read_text()[found.end() :].split("\nrule ")[0]
     for file in (PROJECT / "rules").glob("*.smk")
-    for found in re.finditer(r"^ *rule (\w+):", file.read_text(), re.MULTILINE)
+    for found in re.finditer(
+        r"^ *(?:use )?rule (?:\w+ as )?(\w+)(?:| with):", file.read_text(), re.MULTILINE
+    )
     for name in [found[1]]
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from spinegrade.errors import SpinegradeError
 
-_RULE = re.compile(r"^ *(?:rule|checkpoint) (\w+):", re.MULTILINE)
+_RULE = re.compile(r"^ *(?:rule|checkpoint|use rule \w+ as) (\w+)(?::| with:)", re.MULTILINE)
 
 
 def check_profile_rules(workflow: Any, project: Path) -> None:
