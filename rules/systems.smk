@@ -1,24 +1,5 @@
 # The published systems as targets: what belongs to one alone, trained, measured and combined.
-from spinegrade.errors import SpinegradeError
-
-ONE_STAGE = [name for name, block in NETWORKS.items() if block["ensemble"]]
-
-
-def whole_one_stage(wildcards):
-    """All that the one-stage system makes; refused where no network is configured."""
-    if not NETWORKS:
-        raise SpinegradeError(
-            "one_stage.networks is empty: give the networks, or a recipe of them, such as "
-            "--configfile resources/systems/one_stage_small.yaml"
-        )
-    if APPLY:
-        return expand(out("one_stage", "{network}", "new.parquet"), network=NETWORKS)
-    return [
-        *expand(out("one_stage", "{network}", "validation.json"), network=NETWORKS),
-        *(out("one_stage", "flips", f"{a}_{b}.json") for a, b in FLIP_PAIRS),
-        out("one_stage", "ensemble", "score.json"),
-        out("one_stage", "report.html"),
-    ]
+include: "inputs/systems.smk"
 
 
 rule one_stage:
@@ -36,6 +17,7 @@ if not APPLY:
             studies=out("cohort", "studies.parquet"),
             oof=[f"{PREDICTED_IN[network]}/oof.parquet" for network in ONE_STAGE],
             new=[f"{PREDICTED_IN[network]}/new.parquet" for network in ONE_STAGE],
+            outside=[],
             floor=FLOOR,
         output:
             weights=out("one_stage", "ensemble", "weights.json"),
@@ -51,6 +33,8 @@ if not APPLY:
             fingerprint=fingerprint_of("fit_one_stage_ensemble"),
             code=code_fingerprint("fit_ensemble"),
             members=ONE_STAGE,
+            outside={},
+            digest={},
             settings=ENSEMBLE_SETTINGS,
             math_threads=1,
         message:
