@@ -1,15 +1,32 @@
+from functools import cache
+
 from spinegrade.ensemble.members import chosen_members
+from spinegrade.ensemble.outside import check_files, content_digest
 
 # Where the predictions of each that may be a member lie.
 PREDICTED_IN = {
     **{name: out("classifiers", name) for name in CLASSIFIERS},
     **{name: out("one_stage", name) for name, block in NETWORKS.items() if block["ensemble"]},
 }
-MEMBERS = chosen_members(config["ensemble"]["members"], PREDICTED_IN)
+MEMBERS, OUTSIDE_MEMBERS = chosen_members(
+    config["ensemble"]["members"], PREDICTED_IN, config["ensemble"]["outside"]
+)
+OUTSIDE = {name: config["ensemble"]["outside"][name] for name in OUTSIDE_MEMBERS}
+check_files(OUTSIDE)
 ENSEMBLE_SETTINGS = {
-    **{key: value for key, value in config["ensemble"].items() if key != "members"},
+    **{
+        key: value for key, value in config["ensemble"].items() if key not in ("members", "outside")
+    },
     "seed": config["runtime"]["seed"],
 }
+
+
+@cache
+def outside_digests():
+    """The digest of each outside table's bytes: one that changed is fitted again."""
+    return {name: content_digest(table["path"]) for name, table in OUTSIDE.items()}
+
+
 if PHANTOM:
     SAMPLE_SUBMISSION = [out("phantom", "sample_submission.csv")]
 else:
@@ -27,6 +44,7 @@ if APPLY:
             weights=trained("ensemble", "weights.json"),
             oof=[f"{PREDICTED_IN[member]}/oof.parquet" for member in MEMBERS],
             new=[f"{PREDICTED_IN[member]}/new.parquet" for member in MEMBERS],
+            outside=settled("apply_ensemble", [table["path"] for table in OUTSIDE.values()]),
             floor=FLOOR,
         output:
             weights=out("ensemble", "weights.json"),
@@ -48,6 +66,8 @@ if APPLY:
             fingerprint=fingerprint_of("apply_ensemble"),
             code=code_fingerprint("apply_ensemble"),
             members=MEMBERS,
+            outside={name: table["normalise"] for name, table in OUTSIDE.items()},
+            digest=lambda w: outside_digests(),
             settings=ENSEMBLE_SETTINGS,
             math_threads=1,
         message:
@@ -65,6 +85,7 @@ else:
             studies=out("cohort", "studies.parquet"),
             oof=[f"{PREDICTED_IN[member]}/oof.parquet" for member in MEMBERS],
             new=[f"{PREDICTED_IN[member]}/new.parquet" for member in MEMBERS],
+            outside=settled("fit_ensemble", [table["path"] for table in OUTSIDE.values()]),
             floor=FLOOR,
         output:
             weights=out("ensemble", "weights.json"),
@@ -86,6 +107,8 @@ else:
             fingerprint=fingerprint_of("fit_ensemble"),
             code=code_fingerprint("fit_ensemble"),
             members=MEMBERS,
+            outside={name: table["normalise"] for name, table in OUTSIDE.items()},
+            digest=lambda w: outside_digests(),
             settings=ENSEMBLE_SETTINGS,
             math_threads=1,
         message:

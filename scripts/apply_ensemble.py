@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from spinegrade.ensemble.outside import OutsideTable
 from spinegrade.ensemble.stage import EnsembleOutputs, EnsembleSettings, apply_ensemble
 from spinegrade.runtime.stage import run_stage
 
@@ -9,6 +10,7 @@ from spinegrade.runtime.stage import run_stage
 def main(job):
     """Combine the classifiers' predictions; nothing is fitted."""
     pairs = zip(job.params.members, job.input.oof, job.input.new, strict=True)
+    outside = zip(job.params.outside.items(), job.input.outside, strict=True)
     apply_ensemble(
         labels=job.input.labels,
         studies=job.input.studies,
@@ -17,6 +19,7 @@ def main(job):
         outputs=EnsembleOutputs(**{name: Path(path) for name, path in job.output.items()}),
         settings=EnsembleSettings(**job.params.settings),
         floor=job.input.floor or None,
+        outside={name: OutsideTable(path, normalise) for (name, normalise), path in outside},
     )
 
 

@@ -5,20 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from spinegrade.ensemble.blend import calibrate, mix
 from spinegrade.ensemble.board import Board, count_filled, filled_cells, gather
-from spinegrade.ensemble.combine import apply_combinations, fit_combinations
-from spinegrade.ensemble.fit import (
-    Problem,
-    _Objective,
-    calibrate,
-    clearly_better,
-    fit_weights,
-    mix,
-    problem_loss,
-)
+from spinegrade.ensemble.combine import FitSettings, fit_combinations
+from spinegrade.ensemble.fit import clearly_better, fit_weights, problem_loss
 from spinegrade.ensemble.members import chosen_members
+from spinegrade.ensemble.objective import Objective, Problem
 from spinegrade.ensemble.prior import cross_fitted_prior, fit_prior
 from spinegrade.ensemble.scores import equal_mix, labelled_cells, score_report
+from spinegrade.ensemble.weights import apply_combinations, weights_dict
 from spinegrade.errors import SpinegradeError
 from spinegrade.metrics.rsna2024 import score_cells
 from spinegrade.names import CONDITIONS, FORAMINAL, LUMBAR_CELLS, PROBABILITY_COLUMNS, SPINAL
@@ -105,18 +100,29 @@ def test_prior_is_cross_fitted_and_never_zero() -> None:
         fit_prior(labels[labels["condition"] != SPINAL])
 
 
-def test_gradient_agrees_with_differences() -> None:
+@pytest.mark.parametrize("blend", ["probabilities", "logits"])
+@pytest.mark.parametrize("any_severe", [True, False])
+def test_gradients_agree_with_differences(blend: str, any_severe: bool) -> None:
     random = np.random.default_rng(3)
     values = random.dirichlet(np.ones(3), size=(4, 60))
-    problem = Problem(values, random.integers(0, 3, 60), np.arange(60) // 5, True)
-    objective = _Objective(problem)
+    problem = Problem.of(values, random.integers(0, 3, 60), np.arange(60) // 5, any_severe, blend)
+    objective = Objective(problem)
     weights = np.array([0.1, 0.2, 0.3, 0.4])
-    loss, gradient = objective.loss_and_gradient(weights)
-    assert loss == pytest.approx(problem_loss(problem, np.einsum("m,mnc->nc", weights, values)))
+    loss, gradient = objective.by_weights(weights)
+    assert loss == pytest.approx(problem_loss(problem, mix(values, weights, blend)))
     for member, step in enumerate(1e-6 * np.eye(4)):
-        up = objective.loss_and_gradient(weights + step)[0]
-        down = objective.loss_and_gradient(weights - step)[0]
-        assert gradient[member] == pytest.approx((up - down) / 2e-6, rel=1e-4)
+        up, down = (objective.by_weights(weights + sign * step)[0] for sign in (1, -1))
+        assert gradient[member] == pytest.approx((up - down) / 2e-6, rel=1e-4, abs=1e-8)
+    mixed = problem.mixed(weights)
+    logs = np.array([0.3, -0.4])
+    loss, gradient = objective.by_calibration(logs, np.log(mixed).T)
+    by_hand = problem_loss(problem, calibrate(mixed, *np.exp(logs)))
+    assert loss == pytest.approx(by_hand)
+    for place, step in enumerate(1e-6 * np.eye(2)):
+        up, down = (
+            objective.by_calibration(logs + sign * step, np.log(mixed).T)[0] for sign in (1, -1)
+        )
+        assert gradient[place] == pytest.approx((up - down) / 2e-6, rel=1e-4)
 
 
 def test_objective_is_the_metric() -> None:
@@ -127,7 +133,9 @@ def test_objective_is_the_metric() -> None:
     total = 0.0
     for code in range(3):
         chosen = cells.condition == code
-        problem = Problem(values[None, chosen], cells.grade[chosen], cells.study[chosen], code == 0)
+        problem = Problem.of(
+            values[None, chosen], cells.grade[chosen], cells.study[chosen], code == 0
+        )
         total += problem_loss(problem, values[chosen])
     assert total / 4 == pytest.approx(score_cells(cells, values).total, abs=1e-12)
 
@@ -153,7 +161,7 @@ def test_complementary_members_are_found() -> None:
         lower=predictions(labels, fold, "lower", ~upper, seed=2),
         noise=predictions(labels, fold, "noise", nowhere),
     )
-    fitted, cross_fitted, _ = fit_combinations(board, calibration="always")
+    fitted, cross_fitted, _ = fit_combinations(board, FitSettings(calibration="always"))
     for condition in CONDITIONS:
         weight = dict(zip(fitted.members[condition], fitted.whole[condition].weights, strict=True))
         assert sum(weight.values()) == pytest.approx(1.0)
@@ -174,7 +182,7 @@ def test_cross_fitting_does_not_see_its_own_fold() -> None:
         table[list(PROBABILITY_COLUMNS)] = random.dirichlet(np.full(3, 3.0), len(table))
         members[name] = table
     board = board_of(labels, fold, **members)
-    _, cross_fitted, in_sample = fit_combinations(board, calibration="never")
+    _, cross_fitted, in_sample = fit_combinations(board, FitSettings(calibration="never"))
     assert in_folds(board, in_sample) < in_folds(board, cross_fitted) - 0.005
     # And to the bit: other labels in fold 0 change nothing that fold 0 is given.
     changed = labels.copy()
@@ -183,18 +191,20 @@ def test_cross_fitting_does_not_see_its_own_fold() -> None:
     prior = cross_fitted_prior(labels, fold)[0]
     first = gather(labels, fold, prior, members)
     other = gather(changed, fold, prior, members)
-    before, after = (fit_combinations(b, calibration="auto")[1] for b in (first, other))
+    before, after = (
+        fit_combinations(b, FitSettings(calibration="auto"))[1] for b in (first, other)
+    )
     held = first.fold == 0
     assert np.array_equal(before[held], after[held])
     assert not np.array_equal(before[~held], after[~held])
 
 
 def test_weights_without_labels_are_even_and_sure_errors_stay_finite() -> None:
-    empty = Problem(np.empty((2, 0, 3)), np.empty(0, int), np.empty(0, int), True)
-    assert fit_weights(empty).tolist() == [0.5, 0.5]
+    empty = Problem.of(np.empty((2, 0, 3)), np.empty(0, int), np.empty(0, int), True)
+    assert fit_weights(Objective(empty)).tolist() == [0.5, 0.5]
     wrong = np.tile([1.0, 0.0, 0.0], (2, 8, 1))
-    problem = Problem(wrong, np.full(8, 2), np.arange(8), True)
-    assert np.isfinite(problem_loss(problem, mix(wrong, fit_weights(problem))))
+    problem = Problem.of(wrong, np.full(8, 2), np.arange(8), True)
+    assert np.isfinite(problem_loss(problem, mix(wrong, fit_weights(Objective(problem)))))
 
 
 def test_missing_cells_are_filled_with_the_prior_and_listed() -> None:
@@ -211,9 +221,9 @@ def test_missing_cells_are_filled_with_the_prior_and_listed() -> None:
     report = score_report(board, cross_fitted, in_sample, None, 100, 0)
     assert report["counts"]["cells_scored"] == 300 and report["served"]["net"][0] == SPINAL
     assert report["prior"]["foraminal"] == report["classifiers"]["net"]["foraminal"]
-    applied = apply_combinations(board, fitted.as_dict()["all_folds"])
+    applied = apply_combinations(board, weights_dict(fitted, {}, FitSettings())["all_folds"])
     assert applied == pytest.approx(in_sample, abs=1e-7)
-    without = fit_combinations(board, prior_member=False)[0]
+    without = fit_combinations(board, FitSettings(prior_member=False))[0]
     assert without.members[SPINAL] == ("net",) and without.members[FORAMINAL] == ("prior",)
 
 
@@ -242,7 +252,7 @@ def test_bad_members_are_refused() -> None:
         fit_combinations(replace(board, fold=np.minimum(board.fold, 0)))
     with pytest.raises(SpinegradeError, match=r"names \['nett'\]"):
         chosen_members(["nett"], {"net": {}})
-    assert chosen_members("all", {"a": 1, "b": 2}) == ["a", "b"]
+    assert chosen_members("all", {"a": 1, "b": 2}) == (["a", "b"], [])
     with pytest.raises(SpinegradeError, match="member 'net'"):
         part = {"weights": {"net": 1.0}, "temperature": 1.0, "severe_factor": 1.0}
         apply_combinations(board_of(labels, fold), dict.fromkeys(CONDITIONS, part))
@@ -252,7 +262,7 @@ def test_a_gain_counts_only_beyond_its_standard_error() -> None:
     # Ten studies of one cell each, grade 0: equal weights, so a study's part is -log(p) / 10.
     grade = np.zeros(10, dtype=np.int64)
     plain = np.tile([0.5, 0.25, 0.25], (10, 1))
-    problem = Problem(plain[None], grade, np.arange(10), any_severe=False)
+    problem = Problem.of(plain[None], grade, np.arange(10), any_severe=False)
     everywhere = np.tile([0.6, 0.2, 0.2], (10, 1))
     assert clearly_better(problem, everywhere, plain)
     # Nine small losses against one large gain: a lead, but one that a single study makes.

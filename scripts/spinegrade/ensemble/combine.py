@@ -7,19 +7,14 @@ condition at all is decided by a second cross-fit inside the folds that a fit ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from spinegrade.ensemble.blend import BLENDS, Combination
 from spinegrade.ensemble.board import NO_FOLD, Board
-from spinegrade.ensemble.fit import (
-    Combination,
-    Problem,
-    clearly_better,
-    fit_calibration,
-    fit_weights,
-    mix,
-)
+from spinegrade.ensemble.fit import clearly_better, fit_calibration, fit_pruned
+from spinegrade.ensemble.objective import Objective, Problem
 from spinegrade.errors import SpinegradeError
 from spinegrade.names import CONDITIONS, SPINAL
 
@@ -27,62 +22,121 @@ CALIBRATIONS = ("never", "always", "auto")
 
 
 @dataclass(frozen=True)
+class FitSettings:
+    """How the ensemble is fitted; see ``resources/schemas/config/ensemble.yaml``.
+
+    ``spread`` is the standard deviation of the prior on the logarithms of temperature and
+    severe factor; ``prune`` the least weight that is kept. Raises SpinegradeError for a blend
+    or a calibration that there is not.
+    """
+
+    prior_member: bool = True
+    blend: str = "probabilities"
+    calibration: str = "auto"
+    spread: float = 0.25
+    prune: float = 0.0
+    leave_one_out: bool = False
+
+    def __post_init__(self) -> None:
+        for key, allowed in (("blend", BLENDS), ("calibration", CALIBRATIONS)):
+            value = getattr(self, key)
+            if value not in allowed:
+                raise SpinegradeError(f"ensemble.{key} is {value!r}; allowed: {', '.join(allowed)}")
+
+
+@dataclass(frozen=True)
 class Fitted:
     """What was fitted: by condition, for all folds together and for each fold left out.
 
-    ``members`` gives the names that each condition's weights belong to.
+    ``members`` gives the names that each condition's weights belong to. ``without``: by member
+    the cross-fitted probabilities (n, 3) of an ensemble that lacks it; empty unless asked for.
     """
 
     members: dict[str, tuple[str, ...]]
     whole: dict[str, Combination]
     by_fold: dict[int, dict[str, Combination]]
-
-    def as_dict(self) -> dict[str, object]:
-        """weights.json: numbers rounded to nine decimals, keys as text."""
-
-        def described(part: dict[str, Combination]) -> dict[str, object]:
-            return {
-                condition: {
-                    "weights": {
-                        name: round(float(weight), 9)
-                        for name, weight in zip(
-                            self.members[condition], combination.weights, strict=True
-                        )
-                    },
-                    "temperature": round(combination.temperature, 9),
-                    "severe_factor": round(combination.severe_factor, 9),
-                }
-                for condition, combination in part.items()
-            }
-
-        folds = {str(fold): described(part) for fold, part in self.by_fold.items()}
-        return {"all_folds": described(self.whole), "without_fold": folds}
+    without: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def _fit(problem: Problem, fold: np.ndarray, calibration: str, spread: float) -> Combination:
-    """Weights, and a calibration where it always is or, for ``auto``, where it helps inside."""
-    weights = fit_weights(problem)
-    if calibration == "auto":
-        calibration = "always" if _calibration_helps(problem, fold, spread) else "never"
-    if calibration == "never":
-        return Combination(weights)
-    temperature, factor = fit_calibration(problem, mix(problem.values, weights), spread)
-    return Combination(weights, temperature, factor)
+class _Fitter:
+    """One condition: its problem on all cells, which of them may be fitted on, and how."""
 
+    def __init__(self, board: Board, code: int, settings: FitSettings) -> None:
+        self.settings = settings
+        self.chosen = board.condition == code
+        takes_part = member_rows(board, code, settings.prior_member)
+        # The prior stands by even where it is no member: for whoever is left when all go.
+        self.rows = np.union1d([0], takes_part)
+        self.allowed = np.isin(self.rows, takes_part)
+        self.values = board.values[self.rows][:, self.chosen]
+        self.fold = board.fold[self.chosen]
+        self.labelled = board.grade[self.chosen] >= 0
+        self.problem = Problem.of(
+            self.values,
+            board.grade[self.chosen],
+            board.study[self.chosen],
+            CONDITIONS[code] == SPINAL,
+            settings.blend,
+        )
 
-def _calibration_helps(problem: Problem, fold: np.ndarray, spread: float) -> bool:
-    """Whether calibrating clearly lowers the loss, cross-fitted over the problem's folds."""
-    folds = np.unique(fold)
-    if len(folds) < 2:
-        return False
-    plain, calibrated = np.empty((2, len(fold), 3))
-    for left_out in folds:
-        held = fold == left_out
-        training = problem.part(~held)
-        found = _fit(training, fold[~held], "always", spread)
-        plain[held] = mix(problem.values[:, held], found.weights)
-        calibrated[held] = found.apply(problem.values[:, held])
-    return clearly_better(problem, calibrated, plain)
+    def training(self, left_out: int | None) -> np.ndarray:
+        """The cells (n,) bool that may be fitted on where the fold ``left_out`` may not."""
+        return self.labelled & (self.fold != NO_FOLD) & (self.fold != left_out)
+
+    def fit(self, left_out: int | None) -> tuple[Combination, Objective]:
+        """Fit on the training cells; the objective comes back for fits without a member."""
+        training = self.training(left_out)
+        objective = Objective(self.problem.part(training))
+        weights, pruned = fit_pruned(objective, self.allowed, self.settings.prune)
+        always = self.settings.calibration == "always"
+        if self.settings.calibration == "auto":
+            always = self._calibration_helps(objective.problem, self.fold[training], weights)
+        found = Combination(weights, blend=self.settings.blend, pruned=pruned)
+        return (self._calibrated(objective, found) if always else found), objective
+
+    def _calibrated(self, objective: Objective, found: Combination) -> Combination:
+        mixed = objective.problem.mixed(found.weights)
+        temperature, factor = fit_calibration(objective, mixed, self.settings.spread)
+        return replace(found, temperature=temperature, severe_factor=factor)
+
+    def _calibration_helps(self, problem: Problem, fold: np.ndarray, warm: np.ndarray) -> bool:
+        """Whether calibrating clearly lowers the loss, cross-fitted over the problem's folds.
+
+        ``warm``: weights fitted on the whole problem; both sides of the question start there.
+        """
+        folds = np.unique(fold)
+        if len(folds) < 2:
+            return False
+        plain, calibrated = np.empty((2, len(fold), 3))
+        for left_out in folds:
+            held = fold == left_out
+            objective = Objective(problem.part(~held))
+            weights, _ = fit_pruned(objective, self.allowed, self.settings.prune, warm)
+            inner = self._calibrated(objective, Combination(weights, blend=problem.blend))
+            plain[held] = problem.part(held).mixed(weights)
+            calibrated[held] = inner.calibrated(plain[held])
+        return clearly_better(problem, calibrated, plain)
+
+    def without(self, member: int, found: Combination, objective: Objective) -> Combination:
+        """``found`` fitted again on the same cells without the row ``member`` of the values.
+
+        It starts from the weights that are left, and is calibrated where ``found`` is.
+        """
+        allowed = self.allowed.copy()
+        allowed[member] = False
+        if not allowed.any():
+            allowed[0] = True
+        warm = np.where(allowed, found.weights, 0.0)
+        weights, pruned = fit_pruned(objective, allowed, self.settings.prune, warm)
+        again = Combination(weights, blend=found.blend, pruned=pruned)
+        calibrated = (found.temperature, found.severe_factor) != (1.0, 1.0)
+        return self._calibrated(objective, again) if calibrated else again
+
+    def named(self, found: Combination) -> Combination:
+        """``found`` with the weights of the members alone, without the prior that stands by."""
+        place = np.cumsum(self.allowed) - 1
+        pruned = tuple(int(place[row]) for row in found.pruned)
+        return replace(found, weights=found.weights[self.allowed], pruned=pruned)
 
 
 def member_rows(board: Board, code: int, prior_member: bool) -> np.ndarray:
@@ -97,69 +151,62 @@ def member_rows(board: Board, code: int, prior_member: bool) -> np.ndarray:
 
 
 def fit_combinations(
-    board: Board, prior_member: bool = True, calibration: str = "auto", spread: float = 0.25
+    board: Board, settings: FitSettings | None = None
 ) -> tuple[Fitted, np.ndarray, np.ndarray]:
     """Fit the ensemble; return what was fitted, and cross-fitted and in-sample (n, 3).
 
-    ``calibration`` is never, always or auto (for the conditions where a cross-fit inside the
-    training folds says that it helps); ``spread`` is the standard deviation of the prior on
-    the logarithms of temperature and severe factor. Studies in no fold have the same
-    probabilities in both arrays. Raises SpinegradeError with fewer than two folds.
+    Studies in no fold have the same probabilities in both arrays. Raises SpinegradeError with
+    fewer than two folds.
     """
-    if calibration not in CALIBRATIONS:
-        raise SpinegradeError(
-            f"ensemble.calibration is {calibration!r}; allowed: {', '.join(CALIBRATIONS)}"
-        )
+    settings = settings or FitSettings()
     folds = sorted(int(fold) for fold in np.unique(board.fold) if fold != NO_FOLD)
     if len(folds) < 2:
         raise SpinegradeError(
             f"ensemble: the studies lie in {len(folds)} fold(s); cross-fitting needs two or more"
         )
     cross_fitted, in_sample = np.empty((2, len(board.fold), 3))
-    members: dict[str, tuple[str, ...]] = {}
-    whole: dict[str, Combination] = {}
-    by_fold: dict[int, dict[str, Combination]] = {fold: {} for fold in folds}
+    fitted = Fitted({}, {}, {fold: {} for fold in folds})
     for code, condition in enumerate(CONDITIONS):
-        chosen = board.condition == code
-        rows = member_rows(board, code, prior_member)
-        members[condition] = tuple(board.members[row] for row in rows)
-        values = board.values[rows][:, chosen]
-        fold = board.fold[chosen]
-        usable = (board.grade[chosen] >= 0) & (fold != NO_FOLD)
-        everything = Problem(values, board.grade[chosen], board.study[chosen], condition == SPINAL)
-        whole[condition] = _fit(everything.part(usable), fold[usable], calibration, spread)
-        combined = whole[condition].apply(values)
-        in_sample[chosen] = combined
-        for left_out in folds:
-            training = usable & (fold != left_out)
-            found = _fit(everything.part(training), fold[training], calibration, spread)
-            by_fold[left_out][condition] = found
-            held = fold == left_out
-            combined[held] = found.apply(values[:, held])
-        cross_fitted[chosen] = combined
-    return Fitted(members, whole, by_fold), cross_fitted, in_sample
+        fitter = _Fitter(board, code, settings)
+        fitted.members[condition] = tuple(board.members[row] for row in fitter.rows[fitter.allowed])
+        combined = np.empty((len(fitter.fold), 3))
+        refits: list[tuple[np.ndarray, Combination, Objective]] = []
+        for left_out in (None, *folds):
+            found, objective = fitter.fit(left_out)
+            held = fitter.fold == (NO_FOLD if left_out is None else left_out)
+            combined[held] = found.apply(fitter.values[:, held])
+            if left_out is None:
+                fitted.whole[condition] = fitter.named(found)
+                in_sample[fitter.chosen] = found.apply(fitter.values)
+            else:
+                fitted.by_fold[left_out][condition] = fitter.named(found)
+            if settings.leave_one_out and fitter.labelled[held].any():
+                refits.append((held, found, objective))
+        cross_fitted[fitter.chosen] = combined
+        if settings.leave_one_out:
+            _leave_one_out(board, fitter, combined, refits, fitted.without)
+    for name, lacking in fitted.without.items():
+        # Conditions that the member has no part in are those of the whole ensemble.
+        fitted.without[name] = np.where(np.isnan(lacking), cross_fitted, lacking)
+    return fitted, cross_fitted, in_sample
 
 
-def apply_combinations(board: Board, weights: dict[str, dict]) -> np.ndarray:
-    """Combine a board with the ``all_folds`` part of a weights.json; returns (n, 3).
+def _leave_one_out(
+    board: Board,
+    fitter: _Fitter,
+    combined: np.ndarray,
+    refits: list[tuple[np.ndarray, Combination, Objective]],
+    without: dict[str, np.ndarray],
+) -> None:
+    """Add one condition to ``without``: each member's cells as an ensemble without it has them.
 
-    A member's weight falls to the prior where the member is filled. Raises SpinegradeError
-    for a member that the board lacks.
+    Where a member has no weight the ensemble is already one without it.
     """
-    combined = np.empty((len(board.fold), 3))
-    for code, condition in enumerate(CONDITIONS):
-        part = weights[condition]
-        rows = []
-        for name in part["weights"]:
-            if name not in board.members:
-                raise SpinegradeError(
-                    f"the ensemble's weights for {condition} name the member {name!r}, which "
-                    f"this run does not have; it has {', '.join(board.members)}"
-                )
-            rows.append(board.members.index(name))
-        chosen = board.condition == code
-        combination = Combination(
-            np.array(list(part["weights"].values())), part["temperature"], part["severe_factor"]
-        )
-        combined[chosen] = combination.apply(board.values[rows][:, chosen])
-    return combined
+    for place in np.flatnonzero(fitter.allowed):
+        lacking = combined.copy()
+        for held, found, objective in refits:
+            if found.weights[place] > 0.0:
+                again = fitter.without(int(place), found, objective)
+                lacking[held] = again.apply(fitter.values[:, held])
+        name = board.members[fitter.rows[place]]
+        without.setdefault(name, np.full((len(board.fold), 3), np.nan))[fitter.chosen] = lacking

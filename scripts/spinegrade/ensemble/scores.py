@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from spinegrade.ensemble.blend import mix
 from spinegrade.ensemble.board import Board, count_filled
 from spinegrade.errors import SpinegradeError
-from spinegrade.metrics.bootstrap import bootstrap_score, compare
+from spinegrade.metrics.bootstrap import Interval, bootstrap_score, compare, compare_sums
 from spinegrade.metrics.cells import Cells
-from spinegrade.metrics.rsna2024 import score_cells
+from spinegrade.metrics.rsna2024 import cell_sums, score_cells
 from spinegrade.names import CONDITIONS
 
 
@@ -31,15 +32,43 @@ def labelled_cells(board: Board) -> tuple[Cells, np.ndarray]:
     return cells, mask
 
 
-def equal_mix(board: Board) -> np.ndarray:
-    """The plain mean (n, 3) of the classifiers that serve each cell's condition.
+def equal_mix(board: Board, blend: str = "probabilities") -> np.ndarray:
+    """The plain mean (n, 3), in the ensemble's blend, of the classifiers that serve a condition.
 
     Where none does it is the prior; a cell that a classifier lacks counts as its prior.
     """
-    weight = board.served[1:, board.condition].astype(float)
-    total = weight.sum(axis=0)
-    mean = np.einsum("mn,mnc->nc", weight / np.maximum(total, 1.0), board.values[1:])
-    return np.where(total[:, None] > 0, mean, board.values[0])
+    mean = board.values[0].copy()
+    for code in range(len(CONDITIONS)):
+        serving = 1 + np.flatnonzero(board.served[1:, code])
+        if len(serving):
+            chosen = board.condition == code
+            even = np.full(len(serving), 1.0 / len(serving))
+            mean[chosen] = mix(board.values[serving][:, chosen], even, blend)
+    return mean
+
+
+def _left_out(
+    board: Board,
+    probabilities: np.ndarray,
+    without: dict[str, np.ndarray],
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """By member: the score without it, and the ensemble's minus that (below zero: it helps)."""
+    cells, mask = labelled_cells(board)
+    whole = cell_sums(cells, probabilities[mask])
+    found: dict[str, Any] = {}
+    for name, lacking in without.items():
+        if np.array_equal(lacking, probabilities):
+            # It has no weight anywhere: the same ensemble, and nothing to resample.
+            same = Interval(0.0, 0.0, 0.0)
+            score = score_cells(cells, probabilities[mask])
+        else:
+            sums = cell_sums(cells, lacking[mask])
+            same = compare_sums(whole, sums, resamples, seed).difference
+            score = score_cells(cells, lacking[mask])
+        found[name] = {"score": score.as_dict(), "difference": same.as_dict()}
+    return found
 
 
 def _rounded(value: Any) -> Any:
@@ -68,17 +97,28 @@ def score_report(
     floor: dict[str, Any] | None,
     resamples: int,
     seed: int,
+    weights: dict[str, Any] | None = None,
+    without: dict[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """The content of score.json.
 
     ``probabilities`` (n, 3): the ensemble's, cross-fitted; ``in_sample`` (n, 3) or None when
-    nothing was fitted. ``equal_weights`` is the plain mean of the classifiers, without prior or
-    calibration. A classifier alone is scored on every labelled cell, the prior
+    nothing was fitted; ``weights``: the content of weights.json; ``without``: by member the
+    probabilities (n, 3) of an ensemble that lacks it, None where none was fitted.
+    ``equal_weights`` is the plain mean of the classifiers, in the ensemble's blend, without prior
+    or calibration. A classifier alone is scored on every labelled cell, the prior
     standing in where it has none. Where the labels do not cover all three conditions there
     is no score: "scored" is false and "reason" says why.
     """
     cells, mask = labelled_cells(board)
+    weights = weights or {}
+    blend = weights.get("blend", "probabilities")
     report: dict[str, Any] = {
+        "blend": blend,
+        "pruned": {
+            condition: part.get("pruned", [])
+            for condition, part in weights.get("all_folds", {}).items()
+        },
         "counts": {
             "studies": int(board.study.max(initial=-1)) + 1,
             "studies_scored": len(cells.studies),
@@ -97,7 +137,7 @@ def score_report(
         return {**report, "scored": False, "reason": reason}
     ensemble = score_cells(cells, probabilities[mask])
     prior = board.values[0][mask]
-    equal = equal_mix(board)
+    equal = equal_mix(board, blend)
     comparison = compare(cells, probabilities[mask], prior, resamples, seed)
     intervals = bootstrap_score(cells, probabilities[mask], resamples, seed)
     report |= {
@@ -119,6 +159,9 @@ def score_report(
         },
         "ratio_to_prior": comparison.ratio.as_dict(),
         "difference_to_prior": comparison.difference.as_dict(),
+        "leave_one_out": (
+            None if without is None else _left_out(board, probabilities, without, resamples, seed)
+        ),
         "bootstrap_resamples": resamples,
         "floor": None if floor is None else _against_floor(ensemble.total, floor),
     }

@@ -5,37 +5,56 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from spinegrade.ensemble.board import Board, count_filled, filled_cells, gather
-from spinegrade.ensemble.combine import apply_combinations, fit_combinations
+from spinegrade.ensemble.combine import FitSettings, fit_combinations
+from spinegrade.ensemble.members import ENSEMBLE
+from spinegrade.ensemble.outside import OutsideTable, read_outside
 from spinegrade.ensemble.prior import PRIOR, cross_fitted_prior, prior_table
 from spinegrade.ensemble.scores import score_report
+from spinegrade.ensemble.weights import apply_combinations, read_weights, weights_dict
 from spinegrade.errors import SpinegradeError
 from spinegrade.metrics.cells import KEY
 from spinegrade.runtime.files import atomic_path, read_json, write_json
 from spinegrade.tables import read_table, read_tables, write_table
 
 _LOGGER = logging.getLogger("spinegrade")
-ENSEMBLE = "ensemble"
 
 
 @dataclass(frozen=True)
 class EnsembleSettings:
     """The ensemble's part of the configuration, and the run's seed.
 
-    ``prior_member``: whether the prior is a member; ``calibration``: never, always or auto;
-    ``calibration_spread``: how far a calibration may move (a standard deviation of
-    logarithms); ``bootstrap_resamples``: resamples of studies for the intervals.
+    ``prior_member``: whether the prior is a member; ``blend``: probabilities or logits;
+    ``calibration``: never, always or auto; ``calibration_spread``: how far a calibration may
+    move (a standard deviation of logarithms); ``prune``: the least weight that is kept;
+    ``leave_one_out``: whether the ensemble is also fitted without each member;
+    ``bootstrap_resamples``: resamples of studies for the intervals.
     """
 
     prior_member: bool = True
+    blend: str = "probabilities"
     calibration: str = "auto"
     calibration_spread: float = 0.25
+    prune: float = 0.0
+    leave_one_out: bool = True
     bootstrap_resamples: int = 1000
     seed: int = 0
+
+    def of_fit(self) -> FitSettings:
+        """What the fit needs of it; raises SpinegradeError for an unknown word."""
+        return FitSettings(
+            self.prior_member,
+            self.blend,
+            self.calibration,
+            self.calibration_spread,
+            self.prune,
+            self.leave_one_out,
+        )
 
 
 @dataclass(frozen=True)
@@ -70,13 +89,30 @@ def read_predictions(paths: dict[str, list[str]]) -> dict[str, pd.DataFrame]:
     return tables
 
 
+def _with_outside(
+    tables: dict[str, pd.DataFrame],
+    outside: dict[str, OutsideTable] | None,
+    fold_of: pd.Series,
+    compare_folds: bool = True,
+) -> dict[str, pd.DataFrame]:
+    """The classifiers' tables and, after them, those that others made."""
+    made = {
+        name: read_outside(name, table, fold_of, compare_folds)
+        for name, table in (outside or {}).items()
+    }
+    taken = sorted(made.keys() & {*tables, PRIOR, ENSEMBLE})
+    if taken:
+        raise SpinegradeError(f"ensemble.outside: the name {taken[0]!r} is taken; give another")
+    return tables | made
+
+
 def _write(
     outputs: EnsembleOutputs,
     board: Board,
     probabilities: np.ndarray,
     prior: pd.DataFrame,
-    weights: dict[str, object],
-    score: dict[str, object],
+    weights: dict[str, Any],
+    score: dict[str, Any],
 ) -> None:
     missing = filled_cells(board)
     if len(missing):
@@ -98,12 +134,14 @@ def fit_ensemble(
     outputs: EnsembleOutputs,
     settings: EnsembleSettings,
     floor: str | Path | None = None,
+    outside: dict[str, OutsideTable] | None = None,
 ) -> None:
     """Fit the prior and the ensemble, score both, and write every table of the room.
 
     ``predictions``: the predictions tables (out-of-fold and new) of each classifier;
-    ``floor``: a phantom's floor.json. Studies in no fold are combined with what was fitted
-    on all folds.
+    ``floor``: a phantom's floor.json; ``outside``: tables that others made, by name. Studies in
+    no fold are combined with what was fitted on all folds. Raises SpinegradeError for tables
+    that ``gather`` or ``read_outside`` refuses.
     """
     label_table = read_table(labels, "labels")
     fold_table = read_table(folds, "folds").set_index("study")["fold"]
@@ -115,10 +153,10 @@ def fit_ensemble(
         )
     fold_of = fold_table.reindex(everyone)
     prior, whole_prior = cross_fitted_prior(label_table, fold_of)
-    board = gather(label_table, fold_of, prior, read_predictions(predictions))
-    fitted, cross_fitted, in_sample = fit_combinations(
-        board, settings.prior_member, settings.calibration, settings.calibration_spread
-    )
+    members = _with_outside(read_predictions(predictions), outside, fold_of)
+    board = gather(label_table, fold_of, prior, members)
+    fitted, cross_fitted, in_sample = fit_combinations(board, settings.of_fit())
+    weights = weights_dict(fitted, whole_prior, settings.of_fit())
     score = score_report(
         board,
         cross_fitted,
@@ -126,8 +164,9 @@ def fit_ensemble(
         read_json(floor) if floor else None,
         settings.bootstrap_resamples,
         settings.seed,
+        weights,
+        fitted.without if settings.leave_one_out else None,
     )
-    weights = {"prior": whole_prior, **fitted.as_dict()}
     _write(outputs, board, cross_fitted, prior, weights, score)
 
 
@@ -139,13 +178,15 @@ def apply_ensemble(
     outputs: EnsembleOutputs,
     settings: EnsembleSettings,
     floor: str | Path | None = None,
+    outside: dict[str, OutsideTable] | None = None,
 ) -> None:
     """Combine another run's studies with the weights and the prior of a finished run.
 
     Nothing is fitted: every study counts as new, and labels, where there are any, serve the
-    score alone.
+    score alone. Raises SpinegradeError for weights that were fitted in another blend than the
+    settings', or whose members this run lacks.
     """
-    trained = read_json(trained_weights)
+    trained = read_weights(trained_weights, settings.of_fit().blend)
     label_table = read_table(labels, "labels")
     everyone = sorted(read_table(studies, "studies")["study"])
     fold_of = pd.Series(pd.array([pd.NA] * len(everyone), dtype="Int64"), index=everyone)
@@ -154,8 +195,9 @@ def apply_ensemble(
     tables = read_predictions(predictions)
     for table in tables.values():
         table["fold"] = pd.array([pd.NA] * len(table), dtype="Int64")
-    board = gather(label_table, fold_of, prior, tables)
-    probabilities = apply_combinations(board, trained["all_folds"])
+    members = _with_outside(tables, outside, fold_of, compare_folds=False)
+    board = gather(label_table, fold_of, prior, members)
+    probabilities = apply_combinations(board, trained["all_folds"], settings.blend)
     score = score_report(
         board,
         probabilities,
@@ -163,5 +205,6 @@ def apply_ensemble(
         read_json(floor) if floor else None,
         settings.bootstrap_resamples,
         settings.seed,
+        {"blend": settings.blend, **trained},
     )
     _write(outputs, board, probabilities, prior, trained, score)

@@ -1,0 +1,255 @@
+"""Tables of probabilities that others made, in the competition's form, as members.
+
+One row a cell: ``row_id`` (<study>_<cell>, the cell as a column of train.csv), ``normal_mild``,
+``moderate``, ``severe``, and perhaps ``fold``. A table may hold some conditions and some studies
+only. Of train studies its maker must have predicted each out of fold: what a file does not say
+cannot be checked.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from pyarrow.lib import ArrowException
+
+from spinegrade.errors import SpinegradeError
+from spinegrade.metrics.cells import SUM_TOLERANCE
+from spinegrade.names import GRADE_NAMES, LUMBAR_CELLS, PROBABILITY_COLUMNS, row_id
+
+COLUMNS = ("row_id", *GRADE_NAMES)
+_FORM = "a CSV or Parquet file with the columns row_id, normal_mild, moderate, severe (and fold)"
+_ROUNDING = 1e-9  # what floating point adds to a sum that is off by exactly the tolerance
+_CELL_NAMES = tuple(cell.column for cell in LUMBAR_CELLS)
+
+
+@dataclass(frozen=True)
+class OutsideTable:
+    """Where a table lies, and whether rows of any sum are divided by it (``normalise``)."""
+
+    path: str | Path
+    normalise: bool = False
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A file's columns by name, and the words that lead to each row in it."""
+
+    path: Path
+    columns: dict[str, list]
+    unit: str
+    numbers: list[int]
+
+    def refuse(self, wrong: np.ndarray, problem: str) -> None:
+        """Raise SpinegradeError that names the first row where ``wrong`` (n,) holds."""
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            more = int(wrong.sum()) - 1
+            tail = f" ({more} more rows like it)" if more else ""
+            raise SpinegradeError(
+                f"{self.path}: {self.unit} {self.numbers[row]}, row_id "
+                f"{self.columns['row_id'][row]!r}: {problem}{tail}"
+            )
+
+
+def content_digest(path: str | Path) -> str:
+    """Sixteen hex digits over a file's bytes; raises SpinegradeError where it cannot be read."""
+    try:
+        with Path(path).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise SpinegradeError(
+            f"{path}: cannot be read ({error.strerror}); ensemble.outside must name {_FORM}"
+        ) from error
+
+
+def check_files(tables: dict[str, dict]) -> None:
+    """Refuse a configuration (``ensemble.outside``) that names a file that is not there."""
+    for name, table in tables.items():
+        if not Path(table["path"]).is_file():
+            raise SpinegradeError(
+                f"ensemble.outside.{name}.path is {str(table['path'])!r}: there is no such file; "
+                f"it must name {_FORM}"
+            )
+
+
+def _check_columns(path: Path, found: Iterable[str]) -> None:
+    found = list(found)
+    missing = [column for column in COLUMNS if column not in found]
+    surplus = [column for column in found if column not in (*COLUMNS, "fold")]
+    repeated = sorted({column for column in found if found.count(column) > 1})
+    if missing or surplus or repeated:
+        raise SpinegradeError(
+            f"{path}: missing columns {missing}, unknown columns {surplus}, repeated columns "
+            f"{repeated}; expected {_FORM}"
+        )
+
+
+def _read_csv(path: Path) -> _Rows:
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, strict=True)
+            for row in reader:
+                if row:
+                    rows.append(row)
+                    lines.append(reader.line_num)
+    except (csv.Error, UnicodeDecodeError) as error:
+        place = f"after line {lines[-1]}" if lines else "at its start"
+        raise SpinegradeError(f"{path}: {place}: {error}; expected UTF-8 CSV text") from error
+    if not rows:
+        raise SpinegradeError(f"{path}: empty; expected {_FORM}")
+    header = [column.strip() for column in rows[0]]
+    _check_columns(path, header)
+    for line, row in zip(lines[1:], rows[1:], strict=True):
+        if len(row) != len(header):
+            raise SpinegradeError(
+                f"{path}: line {line} has {len(row)} fields, the header {len(header)}; mend it"
+            )
+    values = [[field.strip() for field in column] for column in zip(*rows[1:], strict=True)]
+    columns = dict(zip(header, values, strict=True)) if values else {c: [] for c in header}
+    return _Rows(path, columns, "line", lines[1:])
+
+
+def _read_parquet(path: Path) -> _Rows:
+    try:
+        table = pq.read_table(path)
+    except (ArrowException, OSError) as error:
+        raise SpinegradeError(
+            f"{path}: no Parquet table that can be read ({error}); expected {_FORM}"
+        ) from error
+    # pandas stores a frame's unnamed index as a column of this name.
+    names = [name for name in table.column_names if not name.startswith("__index_level_")]
+    _check_columns(path, names)
+    columns = {name: table.column(name).to_pylist() for name in names}
+    return _Rows(path, columns, "row", list(range(table.num_rows)))
+
+
+def _numbers(rows: _Rows, column: str, empty: float | None = None) -> np.ndarray:
+    """A column as (n,) float64; a missing value is ``empty``, refused where that is None."""
+
+    def number(value: object) -> float:
+        if empty is not None and value in (None, ""):
+            return empty
+        try:
+            return float("nan") if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            return float("nan")
+
+    values = rows.columns[column]
+    try:
+        if empty is not None or any(isinstance(value, bool) for value in values):
+            raise TypeError
+        found = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):  # value by value, to find the one that is no number
+        found = np.array([number(value) for value in values])
+    wrong = ~np.isfinite(found)
+    if wrong.any():
+        value = values[int(np.flatnonzero(wrong)[0])]
+        rows.refuse(wrong, f"{column} is {value!r}, no finite number; give a decimal number")
+    return found
+
+
+@lru_cache(maxsize=1)
+def _known_rows(studies: tuple[str, ...]) -> pd.Index:
+    return pd.Index([f"{study}_{cell}" for study in studies for cell in _CELL_NAMES])
+
+
+def _places(rows: _Rows, studies: list[str]) -> np.ndarray:
+    """Each row's (n,) place among studies times 25 cells; refuses strangers and repeats."""
+    names = rows.columns["row_id"]
+    known = _known_rows(tuple(studies))
+    place = known.get_indexer(pd.Index(names, dtype="object"))
+    if (place < 0).any():
+        name = names[int(np.flatnonzero(place < 0)[0])]
+        cell = next(
+            (c for c in _CELL_NAMES if isinstance(name, str) and name.endswith(f"_{c}")), ""
+        )
+        if cell:
+            study = name[: -len(cell) - 1]
+            problem = f"study {study!r} is not in this cohort; leave its rows out"
+        else:
+            example = row_id(studies[0] if studies else "<study>", LUMBAR_CELLS[0])
+            problem = f"there is no such cell; expected <study>_<cell>, such as {example}"
+        rows.refuse(place < 0, problem)
+    repeated = pd.Index(place).duplicated()
+    if repeated.any():
+        second = int(np.flatnonzero(repeated)[0])
+        first = rows.numbers[int(np.flatnonzero(place == place[second])[0])]
+        rows.refuse(repeated, f"repeats {rows.unit} {first}; each cell may appear once")
+    return place
+
+
+def _probabilities(rows: _Rows, normalise: bool) -> np.ndarray:
+    """(n, 3) float64, rows summing to one; refuses by row what cannot be probabilities."""
+    values = np.stack([_numbers(rows, column) for column in GRADE_NAMES], axis=1)
+    for column, name in enumerate(GRADE_NAMES):
+        negative = values[:, column] < 0.0
+        if negative.any():
+            found = values[negative, column][0]
+            rows.refuse(negative, f"{name} is {found:g}; probabilities must not be negative")
+    sums = values.sum(axis=1)
+    off = sums <= 0.0 if normalise else np.abs(sums - 1.0) > SUM_TOLERANCE + _ROUNDING
+    if off.any():
+        found = f"its three numbers sum to {sums[off][0]:.6f}"
+        advice = (
+            "nothing can be divided by it; mend the row"
+            if normalise
+            else f"they must sum to 1 within {SUM_TOLERANCE:g}; where odds or weights are meant, "
+            "set normalise: true for this table"
+        )
+        rows.refuse(off, f"{found}; {advice}")
+    return values / sums[:, None]
+
+
+def read_outside(
+    name: str, table: OutsideTable, fold_of: pd.Series, compare_folds: bool = True
+) -> pd.DataFrame:
+    """An outside table as predictions of the classifier ``name``.
+
+    ``fold_of``: Int64 fold by study id for every study, null for those in no fold. A table
+    without the column ``fold`` is taken as out of fold. With it each row's fold must be its
+    study's own, and empty for a study in no fold; ``compare_folds`` false asks nothing of it
+    (a finished run that is applied: its models saw none of these studies).
+
+    Raises SpinegradeError, with the file and the row (the line of a CSV file, from 1; the row of
+    a Parquet file, from 0), for missing, unknown or repeated columns, studies and cells that are
+    not known, repeated cells, values that are not numbers, not finite or negative, sums off by
+    more than 1e-3 unless the table is to be normalised, and folds as above.
+    """
+    check_files({name: {"path": table.path}})
+    path = Path(table.path)
+    rows = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    if not rows.numbers:
+        raise SpinegradeError(f"{path}: holds no row; expected {_FORM}")
+    studies = list(fold_of.index)
+    place = _places(rows, studies)
+    values = _probabilities(rows, table.normalise)
+    study, cell = np.divmod(place, len(LUMBAR_CELLS))
+    fold = fold_of.array[study]
+    if compare_folds and "fold" in rows.columns:
+        given = _numbers(rows, "fold", empty=-1.0)
+        own = np.asarray(fold.to_numpy(dtype="float64", na_value=-1.0))
+        wrong = given != own
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            said, is_in = (f"{n:g}" if n >= 0 else "none" for n in (given[row], own[row]))
+            rows.refuse(
+                wrong,
+                f"fold is {said}, but its study is in fold {is_in}; a model of another fold may "
+                "have been trained on the study: predict it with these folds, or give the run "
+                "the folds of the table (cohort.folds_file)",
+            )
+    made = pd.DataFrame({"study": np.asarray(studies, dtype=object)[study]})
+    for number, column in enumerate(("condition", "level", "side")):
+        made[column] = np.array([c[number] for c in LUMBAR_CELLS], dtype=object)[cell]
+    made[list(PROBABILITY_COLUMNS)] = values
+    return made.assign(classifier=name, fold=fold)
