@@ -1,7 +1,7 @@
 """Weights on the simplex and a small calibration, fitted on the competition's own metric.
 
 SLSQP (Kraft 1988, as SciPy has it) with analytic gradients solves each condition's problem; the
-calibration is a temperature and a factor on severe, by L-BFGS-B.
+calibration is a temperature and a factor on severe, by the same.
 """
 
 from __future__ import annotations
@@ -140,7 +140,9 @@ def fit_calibration(objective: Objective, mixed: np.ndarray, spread: float) -> t
         return value + strength * float((logs**2).sum()), gradient + 2.0 * strength * logs
 
     limits = [(-_MOST_LOG, _MOST_LOG)] * 2
-    found = minimize(penalised, np.zeros(2), jac=True, method="L-BFGS-B", bounds=limits)
+    found = minimize(
+        penalised, np.zeros(2), jac=True, method="SLSQP", bounds=limits, options={"ftol": 1e-9}
+    )
     if not np.isfinite(found.fun) or found.fun >= penalised(np.zeros(2))[0]:
         return 1.0, 1.0
     temperature, factor = np.exp(found.x)
