@@ -154,7 +154,8 @@ def _numbers(rows: _Rows, column: str, empty: float | None = None) -> np.ndarray
     wrong = ~np.isfinite(found)
     if wrong.any():
         value = values[int(np.flatnonzero(wrong)[0])]
-        rows.refuse(wrong, f"{column} is {value!r}, no finite number; give a decimal number")
+        said = "empty" if value in (None, "") else repr(value)
+        rows.refuse(wrong, f"{column} is {said}, no finite number; give a decimal number")
     return found
 
 
