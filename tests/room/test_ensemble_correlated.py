@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from spinegrade.ensemble.blend import BLENDS
-from spinegrade.ensemble.board import gather
+from spinegrade.ensemble.board import Board, gather
 from spinegrade.ensemble.combine import FitSettings, fit_combinations
 from spinegrade.ensemble.prior import cross_fitted_prior
 from spinegrade.ensemble.scores import score_report
@@ -47,7 +46,6 @@ def made_up_labels(studies: int) -> pd.DataFrame:
     return labels.assign(grade=pd.array(grade, "Int64"))
 
 
-@cache
 def real_labels(file: Path) -> pd.DataFrame:
     wide = pd.read_csv(file, dtype={"study_id": "str"})
     long = wide.melt(id_vars="study_id", var_name="column", value_name="grade")
@@ -56,8 +54,8 @@ def real_labels(file: Path) -> pd.DataFrame:
     return cells.assign(study=long["study_id"], grade=grade)
 
 
-def report_of(labels: pd.DataFrame, blend: str, folds: int = 5) -> dict:
-    """score.json of an ensemble of seven members on ``labels``."""
+def board_of(labels: pd.DataFrame, folds: int = 5) -> Board:
+    """Seven members that saw the grades of ``labels`` through noise."""
     random = np.random.default_rng(12)
     studies = sorted(labels["study"].unique())
     fold = pd.Series(pd.array(random.permutation(len(studies)) % folds, "Int64"), studies)
@@ -74,12 +72,24 @@ def report_of(labels: pd.DataFrame, blend: str, folds: int = 5) -> dict:
         table = key.assign(classifier=name)
         table[list(PROBABILITY_COLUMNS)] = chance / chance.sum(axis=1, keepdims=True)
         tables[name] = table
-    board = gather(labels, fold, cross_fitted_prior(labels, fold)[0], tables)
+    return gather(labels, fold, cross_fitted_prior(labels, fold)[0], tables)
+
+
+@pytest.fixture(scope="module")
+def made_up() -> Board:
+    return board_of(made_up_labels(400))
+
+
+@pytest.fixture(scope="module")
+def real(real_data: Path) -> Board:
+    labels = real_labels(real_data / "rsna2024" / "train.csv.gz")
+    assert labels["study"].nunique() == 1975
+    return board_of(labels)
+
+
+def check(board: Board, blend: str) -> None:
     _, cross_fitted, in_sample = fit_combinations(board, FitSettings(blend=blend))
-    return score_report(board, cross_fitted, in_sample, None, 1000, 0, {"blend": blend})
-
-
-def check(report: dict) -> None:
+    report = score_report(board, cross_fitted, in_sample, None, 500, 0, {"blend": blend})
     alone = [part["total"] for part in report["classifiers"].values()]
     assert all(0.40 <= total <= 0.55 for total in alone), alone
     difference = report["difference_to_equal_weights"]
@@ -92,13 +102,11 @@ def check(report: dict) -> None:
 
 
 @pytest.mark.parametrize("blend", BLENDS)
-def test_fitted_weights_beat_the_plain_mean(blend: str) -> None:
-    check(report_of(made_up_labels(400), blend))
+def test_fitted_weights_beat_the_plain_mean(made_up: Board, blend: str) -> None:
+    check(made_up, blend)
 
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("blend", BLENDS)
-def test_fitted_weights_beat_the_plain_mean_on_real_labels(real_data: Path, blend: str) -> None:
-    labels = real_labels(real_data / "rsna2024" / "train.csv.gz")
-    assert labels["study"].nunique() == 1975
-    check(report_of(labels, blend))
+def test_fitted_weights_beat_the_plain_mean_on_real_labels(real: Board, blend: str) -> None:
+    check(real, blend)
