@@ -1,3 +1,4 @@
+import json
 from collections import namedtuple
 
 from spinegrade.one_stage.settings import check_networks, settings_from_config
@@ -31,11 +32,14 @@ def network_code(stage, network):
 
 
 def network_settings(network, stage):
-    """A network's block; what the stage does not use has one value, so that it reruns nothing."""
+    """A network's block; what the stage does not use has one value, so that it reruns nothing.
+
+    In one order, since Snakemake takes another order of the same keys for a change.
+    """
     unused = {"ensemble": True}
     if stage == "train_one_stage":
         unused["tta"] = "none"
-    return {**NETWORKS[network], **unused}
+    return json.loads(json.dumps({**NETWORKS[network], **unused}, sort_keys=True))
 
 
 def network_digest(network, fold):
