@@ -214,6 +214,19 @@ def test_pruning_leaves_the_largest_and_nothing_that_is_not_allowed() -> None:
 
 
 @pytest.mark.parametrize("blend", BLENDS)
+def test_members_that_are_alike_are_not_all_pruned(blend: str) -> None:
+    labels, fold = cohort(30, 3)
+    net = seen(labels, 1.4, 1)
+    board = board_of(labels, fold, **{f"copy{n}": net for n in range(8)})
+    plain = fit_combinations(board, replace(FAST, blend=blend))[1]
+    fitted, pruned, _ = fit_combinations(board, replace(FAST, blend=blend, prune=0.3))
+    # Eight copies have an eighth each at most; two or three with 0.3 and more are left.
+    assert total(board, pruned) == pytest.approx(total(board, plain), abs=0.005)
+    for part in fitted.whole.values():
+        assert part.weights[1:].max() >= 0.3 and len(part.pruned) >= 5
+
+
+@pytest.mark.parametrize("blend", BLENDS)
 def test_leaving_a_member_out_is_the_fit_without_it(blend: str) -> None:
     labels, fold = cohort(36, 3)
     partial = seen(labels, 1.6, 9)
@@ -273,14 +286,10 @@ def test_equal_weights_are_those_of_the_blend() -> None:
     ones = np.ones((len(labels), 1))
     board = board_of(labels, fold, a=ones * [0.8, 0.1, 0.1], b=ones * [0.2, 0.4, 0.4])
     assert equal_mix(board)[0] == pytest.approx([0.5, 0.25, 0.25])
-    uneven = board_of(labels, fold, a=ones * [0.9, 0.05, 0.05], b=ones * [0.1, 0.45, 0.45])
-    # Roots of 0.09 and of 0.0225: 0.3 : 0.15 : 0.15.
-    assert equal_mix(uneven, "logits")[0] == pytest.approx([0.5, 0.25, 0.25])
-    assert equal_mix(uneven)[0] == pytest.approx([0.5, 0.25, 0.25])
-    third = board_of(labels, fold, a=ones * [0.98, 0.01, 0.01], b=ones * [0.2, 0.4, 0.4])
+    uneven = board_of(labels, fold, a=ones * [0.98, 0.01, 0.01], b=ones * [0.2, 0.4, 0.4])
     raw = np.sqrt([0.196, 0.004, 0.004])
-    assert equal_mix(third, "logits")[0] == pytest.approx(raw / raw.sum())
-    assert equal_mix(third)[0] == pytest.approx([0.59, 0.205, 0.205])
+    assert equal_mix(uneven, "logits")[0] == pytest.approx(raw / raw.sum())
+    assert equal_mix(uneven)[0] == pytest.approx([0.59, 0.205, 0.205])
 
 
 def test_unknown_words_are_refused() -> None:

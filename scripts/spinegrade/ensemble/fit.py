@@ -109,19 +109,22 @@ def fit_pruned(
 ) -> tuple[np.ndarray, tuple[int, ...]]:
     """``fit_weights``, then weights below ``prune`` set to 0 and the others fitted again.
 
-    Repeated until none that is left lies below; the largest always stays. Returns the weights
-    (members,) and the places of the members that lost a weight so.
+    The smaller half of them goes at a time, until none that is left lies below: members that
+    are alike share a weight, and would all be lost at once. The largest always stays. Returns
+    the weights (members,) and the places of the members that lost a weight so.
     """
     weights = fit_weights(objective, allowed, warm)
     pruned: list[int] = []
     while True:
-        small = (weights > 0.0) & (weights < prune)
-        small[int(np.argmax(weights))] = False
-        if not small.any():
+        order = np.argsort(weights, kind="stable")[:-1]
+        small = order[(weights[order] > 0.0) & (weights[order] < prune)]
+        if not len(small):
             return weights, tuple(sorted(pruned))
-        pruned += np.flatnonzero(small).tolist()
-        allowed = allowed & (weights > 0.0) & ~small
-        weights = fit_weights(objective, allowed, np.where(small, 0.0, weights))
+        dropped = small[: (len(small) + 1) // 2]
+        pruned += dropped.tolist()
+        weights[dropped] = 0.0
+        allowed = weights > 0.0
+        weights = fit_weights(objective, allowed, weights)
 
 
 def fit_calibration(objective: Objective, mixed: np.ndarray, spread: float) -> tuple[float, float]:

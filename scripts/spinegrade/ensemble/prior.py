@@ -62,7 +62,8 @@ def prior_table(prior: Prior, studies: list[str], fold: int | None) -> pd.DataFr
     """All 25 cells of ``studies`` with the prior's probabilities: a predictions table."""
     rows = pd.DataFrame(LUMBAR_CELLS)
     rows[list(PROBABILITY_COLUMNS)] = [prior[cell.condition][cell.level] for cell in LUMBAR_CELLS]
-    table = pd.concat([rows.assign(study=study) for study in studies], ignore_index=True)
+    table = rows.iloc[np.tile(np.arange(len(rows)), len(studies))].reset_index(drop=True)
+    table["study"] = pd.array(np.repeat(np.array(studies, dtype=object), len(rows)), dtype="str")
     fold_column = pd.array([fold] * len(table), dtype="Int64")
     return table.assign(classifier=PRIOR, fold=fold_column)
 
