@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,15 @@ from spinegrade.names import (
     PROBABILITY_COLUMNS,
     SPINAL,
 )
+from threadpoolctl import threadpool_limits
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    # As in a job: more threads than free cores make small sums many times as slow.
+    with threadpool_limits(1):
+        yield
+
 
 SHARES = {CONDITIONS[0]: (0.87, 0.07, 0.06), FORAMINAL: (0.77, 0.19, 0.04)}
 SHARES[CONDITIONS[2]] = (0.7, 0.2, 0.1)

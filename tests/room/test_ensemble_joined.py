@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from spinegrade.ensemble.combine import FitSettings
 from spinegrade.ensemble.outside import OutsideTable
 from spinegrade.ensemble.stage import (
     EnsembleOutputs,
@@ -19,6 +21,15 @@ from spinegrade.metrics.rsna2024 import score
 from spinegrade.names import FORAMINAL, LUMBAR_CELLS, PROBABILITY_COLUMNS, SPINAL, Cell, row_id
 from spinegrade.runtime.files import read_json, write_json
 from spinegrade.tables import read_table, write_table
+from threadpoolctl import threadpool_limits
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    # As in a job: more threads than free cores make small sums many times as slow.
+    with threadpool_limits(1):
+        yield
+
 
 COLUMNS = list(PROBABILITY_COLUMNS)
 SETTINGS = EnsembleSettings(bootstrap_resamples=100, seed=1)
@@ -181,3 +192,10 @@ def test_a_table_may_not_take_a_classifiers_name(run: Path) -> None:
             SETTINGS,
             outside={"net": OutsideTable(run / "mate.csv")},
         )
+
+
+def test_unknown_words_are_refused() -> None:
+    with pytest.raises(SpinegradeError, match=r"ensemble.blend is 'logit'; allowed: probabilities"):
+        FitSettings(blend="logit")
+    with pytest.raises(SpinegradeError, match=r"ensemble.calibration is 'often'; allowed: never"):
+        FitSettings(calibration="often")
