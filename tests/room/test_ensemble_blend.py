@@ -109,7 +109,6 @@ def test_a_warm_start_ends_where_a_cold_one_does(blend: str) -> None:
     warm = fit_weights(objective, warm=np.array([0.8, 0.2, 0.0]))
     assert warm == pytest.approx(cold, abs=2e-3)
     assert objective.by_weights(warm)[0] == pytest.approx(objective.by_weights(cold)[0], abs=1e-6)
-    # No vertex and no edge of the simplex is better.
     for other in [*np.eye(3), *(np.ones(3) - np.eye(3)) / 2]:
         assert objective.by_weights(cold)[0] <= objective.by_weights(other)[0] + 1e-9
 
