@@ -119,3 +119,10 @@ def test_models_refuse_to_grade_the_studies_that_taught_them(run: Path, tmp_path
     done = grade_with_trained_models(run, taught)
     assert done.returncode != 0
     assert "was trained on" in done.stdout + done.stderr
+
+
+def test_the_report_shows_both_graphs_and_how_to_repeat_the_run(run: Path) -> None:
+    page = (run / "results/miniature/report/report.html").read_text()
+    for words in ("From images to findings", "The rule graph.", "The job graph."):
+        assert words in page, words
+    assert "How to repeat this run" in page and "status.py results/miniature --config" in page

@@ -21,7 +21,8 @@ class Paths:
 
     Lists hold one file a shard. ``keypoints`` <detector>/<shard>.parquet, ``crop_tables`` and
     ``crop_arrays`` <roi set>/<shard>/rois.*, ``histories`` <model>/fold_<fold>/history.csv:
-    names are read from the folders. ``truth`` exists for phantoms alone.
+    names are read from the folders. ``truth`` exists for phantoms alone. ``graphs`` is a folder
+    with rule_graph.svg and job_graph.svg, ``run_record`` the run's run.json.
     """
 
     studies: str
@@ -40,6 +41,8 @@ class Paths:
     benchmarks: str
     mean_shape: str | None = None
     truth: str | None = None
+    graphs: str | None = None
+    run_record: str | None = None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ def sections_of(data: RunData, options: Options) -> list[Section]:
         sections_images.mean_shape(data),
         sections_run.rejected(data),
         sections_run.times(data, options),
+        *sections_run.how_it_ran(data),
         sections_run.versions(options),
     ]
 

@@ -134,25 +134,29 @@ def _longest(table: pd.DataFrame) -> str:
 
 
 def how_it_ran(data: RunData) -> list[Section]:
-    """The graph of the rules and the run's record, where they are given."""
+    """The graphs of rules and jobs and the run's record, where they are given."""
     sections = []
-    if data.paths.rule_graph:
-        sections.append(graph(Path(data.paths.rule_graph)))
+    if data.paths.graphs:
+        sections.append(graphs(Path(data.paths.graphs)))
     if data.paths.run_record and Path(data.paths.run_record).exists():
         sections.append(record(Path(data.paths.run_record)))
     return sections
 
 
-def graph(rule_graph: Path) -> Section:
-    """Which rules hang on which, as the SVG that draw_dag wrote."""
+def graphs(folder: Path) -> Section:
+    """Which rules hang on which, and which jobs, as the pictures that draw_dag makes."""
     section = Section("graph", "From images to findings")
-    source = "data:image/svg+xml;base64," + b64encode(rule_graph.read_bytes()).decode("ascii")
-    text = (
-        "The rules of this run and what each waits for, from top to bottom; with the number of "
-        "jobs where a rule runs several. An arrow that follows from others is left out. The graph "
-        f"of the single jobs is {rule_graph.with_name('job_graph.svg')}."
-    )
-    section.blocks.append(Figure(source, "Graph of the workflow's rules.", text, wide=False))
+    texts = {
+        "rule_graph": "The rules of this run and what each waits for, from top to bottom; with the "
+        "number of jobs where a rule runs several. An arrow that follows from others is left out.",
+        "job_graph": "The single jobs, from left to right; of more than 150, each rule once with "
+        "its number of jobs. snakemake draw_dag writes both pictures, also as PNG.",
+    }
+    for name, text in texts.items():
+        image = (folder / f"{name}.svg").read_bytes()
+        source = "data:image/svg+xml;base64," + b64encode(image).decode("ascii")
+        words = name.replace("_", " ")
+        section.blocks.append(Figure(source, f"The {words}.", text, wide=name == "job_graph"))
     return section
 
 
