@@ -221,8 +221,8 @@ def work(connection: Connection, folder: Path) -> None:
             plane = connection.recv()
         except EOFError:
             return
-        # Memory that a fork took over may have been given back since.
-        base = min(base, _reset_peak())
+        # Each case against its own start: what a fork took over comes and goes.
+        base = _reset_peak()
         began = time.perf_counter()
         try:
             outcome = _run_case(folder, plane, watch)
