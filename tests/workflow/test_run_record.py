@@ -129,13 +129,18 @@ def test_one_run_at_a_time_and_a_killed_one_does_not_stand_in_the_way(toy: Path)
     wait_for(lambda: is_gone(job))
 
     # Whatever runs no job neither clears nor takes anything.
+    part = toy / "results/toy/rois/.part-x.npy"
+    part.parent.mkdir()
+    part.write_bytes(b"half")
     for flag in ("--dry-run", "--lint", "--list"):
         snakemake(toy, flag)
     assert lock_of(toy)["pid"] == head.pid and list((toy / ".snakemake/locks").iterdir())
+    assert part.exists()
     (toy / "go").touch()
     code, words = snakemake(toy)
     assert code == 0 and f"The last run on results/toy (pid {head.pid}" in words, words
     assert (toy / "results/toy/b.txt").read_text() == "second"
+    assert not part.exists(), "what the killed run half wrote is left"
     assert lock_of(toy)["outcome"] == "done"
 
 

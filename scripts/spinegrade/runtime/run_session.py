@@ -19,7 +19,7 @@ from snakemake.exceptions import ApiError, WorkflowError
 from snakemake.logging import logger
 
 from spinegrade.errors import SpinegradeError
-from spinegrade.runtime.files import write_refusal
+from spinegrade.runtime.files import remove_left_parts, write_refusal
 from spinegrade.runtime.profile_rules import check_profile_rules
 from spinegrade.runtime.run_events import RunEvents
 from spinegrade.runtime.run_lock import RunLock, unlock_snakemake
@@ -96,6 +96,8 @@ class RunSession:
         write_version(results, config["cohort"]["name"])
         if killed is not None:
             unlock_snakemake(Path.cwd(), results, trained)
+            # The lock was refused if a job of that run still worked: nobody is writing these.
+            remove_left_parts(results)
             logger.info(
                 f"The last run on {results} (pid {killed['pid']} on {killed['host']}) was killed; "
                 "its locks are removed, and this one goes on from what it had finished."
