@@ -31,7 +31,6 @@ from spinegrade.cohort.read_tables import snake
 from spinegrade.errors import SpinegradeError
 
 _LOGGER = logging.getLogger("spinegrade")
-STRATA = 4
 POOR_BALANCE = 0.6
 SALTS_TRIED = 2000
 

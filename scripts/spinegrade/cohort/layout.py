@@ -35,9 +35,3 @@ def csv_path(root: str | Path, name: str) -> Path | None:
         if candidate.is_file():
             return candidate
     return None
-
-
-def present_tables(root: str | Path) -> list[str]:
-    """Paths of those of the five tables that lie under ``root``, in a fixed order."""
-    found = (csv_path(root, name) for name in (*REQUIRED, *OPTIONAL))
-    return [str(path) for path in found if path is not None]
