@@ -11,10 +11,13 @@ import yaml
 from keypoint_helpers import affine_of, stack_row, write_stack
 from spinegrade.geometry.affine import to_mm
 from spinegrade.names import LUMBAR_LEVELS
+from spinegrade.one_stage.samples import OneStageSamples, training_samples
 from spinegrade.one_stage.settings import Settings, settings_from_config
+from spinegrade.one_stage.training import train_one_stage
 from spinegrade.settings import check_settings
-from spinegrade.tables import write_table
+from spinegrade.tables import read_table, write_table
 from spinegrade.targets import TARGETS
+from spinegrade.volumes import load_stacks
 
 PROJECT = Path(__file__).resolve().parents[2]
 SMALL = {
@@ -101,3 +104,37 @@ def write_cohort(
     for kind, (content, path) in paths.items():
         write_table(path, content, kind)
     return {kind: str(path) for kind, (_, path) in paths.items()}
+
+
+def train(folder: Path, cohort: dict[str, str], settings: Settings, fold: int, **more: Any) -> str:
+    """Train one fold on the cohort's tables; ``more`` replaces arguments. The weights' path."""
+    weights = str(folder / f"{fold}.safetensors")
+    train_one_stage(
+        settings=settings,
+        fold=fold,
+        studies_path=cohort["studies"],
+        folds_path=cohort["folds"],
+        stacks_paths=[cohort["stacks"]],
+        landmarks_paths=[cohort["located_landmarks"]],
+        labels_path=cohort["labels"],
+        weights_path=weights,
+        history_path=str(folder / f"{fold}.csv"),
+        checkpoint_path=str(folder / f"{fold}.pt"),
+        device="cpu",
+        **{"code": "a", "seed": 5, "math_threads": 1, "checkpoint_minutes": 5.0}
+        | {"volumes_paths": []}
+        | more,
+    )
+    return weights
+
+
+def samples_of(cohort: dict[str, str], settings: Settings) -> OneStageSamples:
+    """The eight annotated studies of the cohort as a training sees them."""
+    return training_samples(
+        settings.target,
+        load_stacks([cohort["stacks"]]),
+        read_table(cohort["located_landmarks"], "located_landmarks"),
+        read_table(cohort["labels"], "labels"),
+        [f"s{number:02d}" for number in range(8)],
+        canvas=settings.canvas_px,
+    )

@@ -6,97 +6,35 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from dicom_helpers import AXIAL, SAGITTAL, voxels, write_slice, write_stack
 from pydicom.uid import RLELossless
-from spinegrade.cohort.left_out import ACTIONS
 from spinegrade.convert import header, survey
-from spinegrade.convert.refusals import REFUSALS
 from spinegrade.convert.series import convert_series
 from spinegrade.convert.settings import ConvertSettings
 from spinegrade.convert.shard import convert_shard
 from spinegrade.convert.source import SeriesSource
 from spinegrade.convert.survey import UNEXPECTED, survey_cohort, survey_series
-from spinegrade.report import check_page
-from spinegrade.report.check_page import CheckedCohort, headline, write_page
-from spinegrade.tables import empty_table, read_table, write_table
+from spinegrade.tables import read_table
+from survey_helpers import (
+    colour,
+    copy,
+    cut_in_the_header,
+    huge,
+    make_cohort,
+    missing_slice,
+    no_pixels,
+    not_dicom,
+    scout,
+    second_image,
+    stack,
+    truncated,
+    two_echoes,
+    two_sizes,
+    wrong_plane,
+)
 
 SETTINGS = ConvertSettings()
-
-
-def stack(folder: Path, slices: int = 8, size: int = 16, **changes: object) -> None:
-    write_stack(folder, voxels(slices, size, size), AXIAL, **changes)
-
-
-def missing_slice(folder: Path) -> None:
-    stack(folder, 12, shuffle=None)
-    (folder / "6.dcm").unlink()
-
-
-def copy(folder: Path) -> None:
-    stack(folder)
-    shutil.copy(folder / "3.dcm", folder / "30.dcm")
-
-
-def second_image(folder: Path) -> None:
-    stack(folder, shuffle=None)
-    write_slice(folder / "30.dcm", voxels(1, 16, 16, 5)[0], AXIAL, np.array([0, 0, 8.0]), 30)
-
-
-def two_echoes(folder: Path) -> None:
-    stack(folder, EchoTime="10")
-    write_stack(folder, voxels(8, 16, 16, 1), AXIAL, start=9, EchoTime="90")
-
-
-def two_sizes(folder: Path) -> None:
-    stack(folder)
-    write_stack(folder, voxels(5, 24, 20), AXIAL, (0, 0, 100), start=9)
-
-
-def truncated(folder: Path) -> None:
-    stack(folder, shuffle=None)
-    file = folder / "8.dcm"
-    file.write_bytes(file.read_bytes()[:-40])
-
-
-def cut_in_the_header(folder: Path) -> None:
-    stack(folder, shuffle=None)
-    file = folder / "8.dcm"
-    file.write_bytes(file.read_bytes()[:500])
-
-
-def no_pixels(folder: Path) -> None:
-    stack(folder)
-    position = np.array([0, 0, 99.0])
-    write_slice(folder / "9.dcm", voxels(1, 16, 16)[0], AXIAL, position, 9, PixelData=None)
-
-
-def not_dicom(folder: Path) -> None:
-    stack(folder)
-    (folder / "9.dcm").write_bytes(b"a note")
-    (folder / "10.dcm").write_bytes(b"")
-
-
-def colour(folder: Path) -> None:
-    stack(folder, PhotometricInterpretation="RGB", SamplesPerPixel=3)
-
-
-def huge(folder: Path) -> None:
-    stack(folder)
-    position = np.array([0, 0, 99.0])
-    sizes = {"Rows": 60000, "Columns": 60000}
-    write_slice(folder / "9.dcm", voxels(1, 16, 16)[0], AXIAL, position, 9, **sizes)
-
-
-def wrong_plane(folder: Path) -> None:
-    write_stack(folder, voxels(8, 16, 16), SAGITTAL)
-
-
-def scout(folder: Path) -> None:
-    stack(folder)
-    write_stack(folder, voxels(2, 16, 16), SAGITTAL, start=20)
 
 
 SERIES: dict[str, tuple[Callable[[Path], None], str]] = {
@@ -203,45 +141,6 @@ def test_a_hole_where_the_pixels_were_changes_nothing(tmp_path: Path) -> None:
     assert survey_series(source, SETTINGS) == before
 
 
-def series_table(tmp_path: Path, rows: list[dict[str, object]]) -> Path:
-    table = pd.DataFrame(
-        [
-            {
-                "split": "train",
-                "plane": "axial",
-                "weighting": "t2",
-                "folder": f"train_images/{row['study']}/{row['series']}",
-                "file_count": 8,
-                "shard": 0,
-                "problem": None,
-                **row,
-            }
-            for row in rows
-        ]
-    )
-    write_table(tmp_path / "series.parquet", table, "series")
-    return tmp_path / "series.parquet"
-
-
-def make_cohort(tmp_path: Path) -> Path:
-    """Study 1: a whole and a truncated series; 2: of another study, a problem; 3: strange path."""
-    images = tmp_path / "train_images"
-    stack(images / "1" / "10")
-    truncated(images / "1" / "11")
-    stack(images / "2" / "20", StudyInstanceUID="2")
-    stack(images / "2" / "21", StudyInstanceUID="999")
-    stack(images / "3" / "30")
-    rows = [
-        {"study": "1", "series": "10"},
-        {"study": "1", "series": "11"},
-        {"study": "2", "series": "20"},
-        {"study": "2", "series": "21"},
-        {"study": "2", "series": "22", "problem": "EMPTY_SERIES", "file_count": 0},
-        {"study": "3", "series": "30", "folder": "../3/30"},
-    ]
-    return series_table(tmp_path, rows)
-
-
 def test_a_cohort_has_the_codes_that_its_conversion_has(tmp_path: Path) -> None:
     table = make_cohort(tmp_path)
     verdicts, rejected = survey_cohort(table, tmp_path, SETTINGS)
@@ -289,106 +188,3 @@ def test_an_error_that_no_rule_foresees_stops_nothing(
     row = rejected[rejected["code"] == UNEXPECTED].iloc[0]
     assert row["series"] == "11" and "ZeroDivisionError in fails" in row["found"]
     assert "by a slice" in caplog.text
-
-
-def checked(tmp_path: Path) -> CheckedCohort:
-    verdicts, rejected = survey_cohort(make_cohort(tmp_path), tmp_path, SETTINGS)
-    studies = pd.DataFrame(
-        [
-            {
-                "study": study,
-                "split": "train",
-                "region": "lumbar",
-                "shard": 0,
-                "series_count": 1,
-                "problem": None,
-            }
-            for study in "1234"
-        ]
-    )
-    write_table(tmp_path / "studies.parquet", studies, "studies")
-    studies = read_table(tmp_path / "studies.parquet", "studies")
-    return CheckedCohort(verdicts, rejected, studies, {**ACTIONS, **REFUSALS}, vars(SETTINGS))
-
-
-def page_of(tmp_path: Path, cohort: CheckedCohort, name: str = "mine") -> str:
-    write_page(str(tmp_path / "page.html"), cohort, name)
-    return (tmp_path / "page.html").read_text()
-
-
-def test_the_page_counts_studies_and_says_what_to_do(tmp_path: Path) -> None:
-    cohort = checked(tmp_path)
-    # Study 4 has no series at all.
-    assert headline(cohort) == "0 of 4 studies can be used whole; 2 in part, 2 not at all."
-    html = page_of(tmp_path, cohort)
-    assert headline(cohort) in html
-    for code in ("TRUNCATED", "OTHER_STUDY", "UNSAFE_PATH"):
-        assert REFUSALS[code].replace("'", "&#39;") in html
-    assert "8.dcm" in html
-    assert html.count("data:image/svg+xml") == 2
-    assert 'src="http' not in html and 'href="http' not in html
-
-
-def test_a_row_of_the_cohort_itself_keeps_a_study_from_being_whole(tmp_path: Path) -> None:
-    cohort = checked(tmp_path)
-    whole = CheckedCohort(
-        cohort.verdicts[cohort.verdicts["series"] == "10"],
-        empty_table("rejected"),
-        cohort.studies[:1],
-        {},
-        {},
-    )
-    assert headline(whole) == "1 of 1 studies can be used whole."
-    assert "Nothing is left out" in page_of(tmp_path, whole)
-    row = {"study": "1", "series": "77", "file": None, "code": "SERIES_NOT_IN_CSV"}
-    left_out = pd.DataFrame([{**row, "found": "8 files", "action": "add a row"}])
-    partly = CheckedCohort(whole.verdicts, left_out, whole.studies, {}, {})
-    assert headline(partly).startswith("0 of 1 studies")
-
-
-def test_a_study_that_is_only_cut_is_told_apart(tmp_path: Path) -> None:
-    missing_slice(tmp_path / "train_images" / "1" / "10")
-    missing_slice(tmp_path / "train_images" / "2" / "20")
-    (tmp_path / "train_images" / "2" / "20" / "7.dcm").write_bytes(b"a note")
-    table = series_table(tmp_path, [{"study": s, "series": f"{s}0"} for s in "12"])
-    verdicts, rejected = survey_cohort(table, tmp_path, SETTINGS)
-    studies = pd.DataFrame({"study": ["1", "2"]})
-    cohort = CheckedCohort(verdicts, rejected, studies, {}, {})
-    words = (
-        "0 of 2 studies can be used whole; 2 in part (1 of them only cut at gaps, no slice lost)"
-    )
-    assert headline(cohort) == f"{words}, 0 not at all."
-
-
-def test_a_hostile_file_name_is_text_on_the_page(tmp_path: Path) -> None:
-    cohort = checked(tmp_path)
-    name = "<img src=x onerror=alert(1)>"
-    rejected = cohort.rejected.assign(file=name, found=f"{name} found", study=name)
-    hostile = CheckedCohort(cohort.verdicts, rejected, cohort.studies, {}, {name: 1})
-    html = page_of(tmp_path, hostile, name)
-    assert "<img src=x" not in html
-    assert html.count("&lt;img src=x onerror=alert(1)&gt;") >= 6
-
-
-def test_long_lists_are_cut_and_no_code_hides_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(check_page, "MOST_ROWS", 4)
-    cohort = checked(tmp_path)
-    many = pd.concat([cohort.verdicts[:1].assign(series=str(n)) for n in range(30)])
-    many = many.assign(verdict="partial", codes="COLOUR")
-    rows = [cohort.rejected[:1].assign(series=str(n), code="COLOUR") for n in range(30)]
-    rejected = pd.concat([*rows, cohort.rejected], ignore_index=True)
-    html = page_of(tmp_path, CheckedCohort(many, rejected, cohort.studies, {}, {}))
-    assert "4 of 30 shown; the other 26 are in verdicts.parquet" in html
-    assert "4 of 33 shown; the other 29 are in rejected.parquet" in html
-    listed = html[html.index("What was found where") :]
-    for code in ("TRUNCATED", "OTHER_STUDY", "UNSAFE_PATH", "COLOUR"):
-        assert code in listed
-
-
-def test_a_cohort_of_which_nothing_is_usable_has_a_page(tmp_path: Path) -> None:
-    cohort = checked(tmp_path)
-    verdicts = cohort.verdicts[cohort.verdicts["verdict"] == "refused"]
-    html = page_of(tmp_path, CheckedCohort(verdicts, cohort.rejected, cohort.studies, {}, {}))
-    assert "No series can be used" in html and "data:image" not in html
