@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from killing import Killed, killed_at
 from roi_helpers import SHAPE, write_crops
 from safetensors.torch import load_file
 from spinegrade.classifiers import train as train_module
@@ -157,24 +158,6 @@ def test_three_ways_to_pool_slices(tmp_path, cells, pooling):
     both = pd.concat([out_of_fold, new])[keys].sort_values(keys, ignore_index=True)
     pd.testing.assert_frame_equal(both, cells.table[keys])
     np.testing.assert_allclose(new[list(PROBABILITY_COLUMNS)].sum(axis=1), 1)
-
-
-class Killed(BaseException):
-    pass
-
-
-def killed_at(patch: pytest.MonkeyPatch, owner: object, name: str, call: int) -> list[int]:
-    """Let the ``call``-th call of ``owner.name`` raise Killed before it does anything."""
-    calls, real = [], getattr(owner, name)
-
-    def replaced(*arguments, **more):
-        calls.append(1)
-        if len(calls) == call:
-            raise Killed
-        return real(*arguments, **more)
-
-    patch.setattr(owner, name, replaced)
-    return calls
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from keypoint_helpers import write_canal_cohort
+from killing import Killed, killed_at
 from spinegrade.errors import SpinegradeError
 from spinegrade.keypoints import training
 from spinegrade.keypoints.measure import measure_keypoints, point_errors, summary
@@ -66,24 +67,6 @@ def train(
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     folder = tmp_path_factory.mktemp("canal")
     return folder, write_canal_cohort(folder, studies=12)
-
-
-class Killed(BaseException):
-    pass
-
-
-def killed_at(patch: pytest.MonkeyPatch, owner: object, name: str, call: int) -> list[int]:
-    """Let the ``call``-th call of ``owner.name`` raise Killed before it does anything."""
-    calls, real = [], getattr(owner, name)
-
-    def replaced(*arguments: object, **more: object) -> object:
-        calls.append(1)
-        if len(calls) == call:
-            raise Killed
-        return real(*arguments, **more)
-
-    patch.setattr(owner, name, replaced)
-    return calls
 
 
 def made(weights: Path) -> tuple[bytes, bytes]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from killing import Killed, killed_at
 from one_stage_helpers import samples_of, small, train, write_cohort
 from spinegrade.errors import SpinegradeError
 from spinegrade.one_stage.answers import look
@@ -65,24 +66,6 @@ def test_a_batch_is_read_while_the_one_before_is_used(cohort):
     next(ahead)
     assert asked == [0, 1], "the second is asked for before the first is used, the third is not"
     ahead.close()
-
-
-class Killed(BaseException):
-    pass
-
-
-def killed_at(patch: pytest.MonkeyPatch, owner: object, name: str, call: int) -> list[int]:
-    """Let the ``call``-th call of ``owner.name`` raise Killed before it does anything."""
-    calls, real = [], getattr(owner, name)
-
-    def replaced(*arguments, **more):
-        calls.append(1)
-        if len(calls) == call:
-            raise Killed
-        return real(*arguments, **more)
-
-    patch.setattr(owner, name, replaced)
-    return calls
 
 
 # Four studies outside fold 1 in batches of at most three: two steps an epoch, six in all. Dropped

@@ -157,7 +157,7 @@ def _is_own_or_named(node: ast.expr | None) -> bool:
     """A module by its name in the text, or one that ``module_of`` has found in the project."""
     if isinstance(node, ast.Constant):
         return str(node.value).split(".")[0] not in FORBIDDEN_MODULES | LIMITED_MODULES.keys()
-    return isinstance(node, ast.Call) and _dotted(node.func, {}) == "module_of"
+    return isinstance(node, ast.Call) and _dotted(node.func, {}) in {"module_of", "self.module_of"}
 
 
 def unsafe_in_rules(source: str) -> list[str]:

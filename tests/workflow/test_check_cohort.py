@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import subprocess
 import sys
@@ -10,39 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from spinegrade import names
+from delivered_cohort import deliver
 
 PROJECT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(PROJECT / "tests" / "room"))
-
-from dicom_helpers import AXIAL, SAGITTAL, voxels, write_stack  # noqa: E402
-
 pytestmark = pytest.mark.workflow
-SERIES = (("Sagittal T1", SAGITTAL), ("Sagittal T2/STIR", SAGITTAL), ("Axial T2", AXIAL))
 STUDIES = ("1001", "1002", "1003")
-
-
-def write_rows(path: Path, rows: list[list[object]]) -> None:
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
-
-
-def deliver(root: Path) -> None:
-    """Three studies in the layout of the RSNA 2024 data; the last has no images."""
-    series = [["study_id", "series_id", "series_description"]]
-    points = [["study_id", "series_id", "instance_number", "condition", "level", "x", "y"]]
-    labels = [["study_id", *(cell.column for cell in names.LUMBAR_CELLS)]]
-    for study in STUDIES:
-        labels.append([study, *["Normal/Mild"] * 25])
-        for number, (description, orientation) in enumerate(SERIES):
-            series.append([study, f"{study}{number}", description])
-            if study != STUDIES[-1]:
-                folder = root / "train_images" / study / f"{study}{number}"
-                write_stack(folder, voxels(5, 16, 16), orientation, shuffle=None)
-        points.append([study, f"{study}1", 2, "Spinal Canal Stenosis", "L1/L2", 5.0, 6.0])
-    write_rows(root / "train_series_descriptions.csv", series)
-    write_rows(root / "train_label_coordinates.csv", points)
-    write_rows(root / "train.csv", labels)
 
 
 def snakemake(folder: Path, *arguments: str) -> str:
@@ -64,7 +35,7 @@ def test_the_check_reads_headers_names_what_is_wrong_and_runs_once(tmp_path: Pat
     (tmp_path / "mine.yaml").write_text(
         f"cohort: {{name: mine, kind: kaggle_rsna2024, root: {tmp_path / 'data'}, folds: 2}}\n"
     )
-    deliver(tmp_path / "data")
+    deliver(tmp_path / "data", list(STUDIES), slices=5, without=STUDIES[-1:])
     file = tmp_path / "data" / "train_images" / "1002" / "10022" / "5.dcm"
     whole = file.read_bytes()
     file.write_bytes(whole[:-100])
