@@ -72,7 +72,10 @@ def test_a_batch_is_read_while_the_one_before_is_used(cohort):
 # paths draw from the global generator, augmentation from streams of its own.
 DISTURBED = {
     "encoder": {"backbone": "test_resnet", "drop_path": 0.3},
-    "training": {"epochs": 2, "finish": {"epochs": 1, "learning_rate": 0.0005}},
+    "training": {
+        "epochs": 2,
+        "finish": {"epochs": 1, "learning_rate": 0.0005, "frozen_statistics": True},
+    },
 }
 
 
@@ -88,6 +91,7 @@ MOMENTS = {
     "in the first epoch": (UPDATE, 2, 1),
     "in the second epoch": (UPDATE, 4, 3),
     "after the second epoch": (UPDATE, 5, 4),
+    "in the finish": (UPDATE, 6, 5),
     "before the weights are written": ("spinegrade.one_stage.training.save_network", 1, 6),
 }
 
@@ -183,6 +187,32 @@ def test_the_average_holds_running_statistics_too(cohort):
     expected = 0.1 * before + 0.9 * now
     torch.testing.assert_close(trainer.average.model.state_dict()[name], expected)
     assert not torch.equal(before, now)
+
+
+def statistics(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    found = network.state_dict().items()
+    return {name: value.clone() for name, value in found if "running" in name}
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_finish_uses_the_averages_statistics_and_leaves_them(cohort, frozen):
+    finish = {"epochs": 1, "learning_rate": 0.0005, "frozen_statistics": frozen}
+    settings = small("foraminal", training={"epochs": 1, "finish": finish})
+    trainer = OneStageTrainer(samples_of(cohort, settings), settings, 0, 1, CPU)
+    batches = trainer.batches()
+    while trainer.epoch == 0:
+        trainer.train_step(next(batches))
+    average = statistics(trainer.average.model)
+    weight = trainer.network.heatmap.weight.detach().clone()
+    averaged = trainer.average.model.heatmap.weight.clone()
+    trainer.train_step(next(batches))
+    batches.close()
+    now = statistics(trainer.network)
+    assert all(torch.equal(now[name], average[name]) for name in now) == frozen
+    start = averaged if frozen else weight
+    # One step of AdamW moves a weight by about its rate, and away from nothing but its start.
+    moved = (trainer.network.heatmap.weight - start).abs().max()
+    assert 0 < moved < 0.0006 and not torch.equal(weight, averaged)
 
 
 def test_bugged_and_fixed_differ_in_the_sides_of_reversed_volumes_alone(cohort, monkeypatch):

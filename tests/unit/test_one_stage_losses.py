@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from spinegrade.errors import SpinegradeError
+from spinegrade.losses.heatmap_terms import divergence, relative_entropy
 from spinegrade.losses.registry import build, loss_names
 from torch import Tensor
 from torch.nn import functional
@@ -81,6 +82,34 @@ def test_a_normal_target_is_one_slice_wide_and_adds_up_to_one():
     true[..., 1] = 1.0
     found = loss((heatmaps, *output[1:]), true, known, grades, lengths)["heatmap"]
     assert float(found) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_relative_entropy_by_hand():
+    """Found evenly, wanted in one place: the logarithm of the number of places."""
+    output, true, known, grades, lengths = foraminal_case((3,), points=2)
+    loss = build("one_stage_foraminal", heatmap="relative_entropy")
+    found = loss(output, true, known, grades, lengths)["heatmap"]
+    assert float(found) == pytest.approx(math.log(3 * 4 * 5), rel=1e-5)
+    output, true, known, grades, lengths = canal_case()
+    loss = build("one_stage_canal", heatmap="relative_entropy", point_sigma_px=0.0)
+    found = loss(output, true, known, grades, lengths)["heatmap"]
+    assert float(found) == pytest.approx(math.log(6 * 7), rel=1e-5)
+
+
+def test_the_gradient_of_relative_entropy_does_not_vanish_far_off():
+    # Sure by e**12 of a wrong place: the published divergence hardly pulls any more.
+    pulls = []
+    for term in (divergence, relative_entropy):
+        logits = torch.tensor([[12.0, 0.0]], requires_grad=True)
+        term(logits.log_softmax(dim=1), torch.tensor([[0.0, 1.0]])).sum().backward()
+        pulls.append(float(logits.grad[0, 0]))
+    assert pulls[0] < 1e-3 and pulls[1] == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["one_stage_foraminal", "one_stage_canal"])
+def test_an_unknown_divergence_is_refused(name):
+    with pytest.raises(SpinegradeError, match="heatmap is 'l2'; allowed: jensen_shannon, relative"):
+        build(name, heatmap="l2")
 
 
 def test_place_errors_by_hand():

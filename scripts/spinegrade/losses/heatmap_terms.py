@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from spinegrade.errors import SpinegradeError
 
 _SMALLEST = 1e-8
 
@@ -22,6 +24,27 @@ def divergence(log_found: Tensor, wanted: Tensor) -> Tensor:
     middle = ((found + wanted) / 2).log()
     both = found * (found.log() - middle) + wanted * (wanted.log() - middle)
     return both.sum(dim=1) / 2
+
+
+def relative_entropy(log_found: Tensor, wanted: Tensor) -> Tensor:
+    """Kullback-Leibler divergence in nats of each row's ``wanted`` from what is found.
+
+    Shapes as in ``divergence``. Unlike that it has no greatest value: where the network is sure of
+    a wrong place its gradient is large, where that of the published one all but vanishes.
+    """
+    return (torch.xlogy(wanted, wanted) - wanted * log_found).sum(dim=1)
+
+
+_DIVERGENCES = {"jensen_shannon": divergence, "relative_entropy": relative_entropy}
+
+
+def divergence_named(name: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """``divergence`` or ``relative_entropy`` by name; SpinegradeError for another one."""
+    if name not in _DIVERGENCES:
+        raise SpinegradeError(
+            f"a one-stage loss: heatmap is {name!r}; allowed: {', '.join(_DIVERGENCES)}"
+        )
+    return _DIVERGENCES[name]
 
 
 def point_target(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from spinegrade.losses.heatmap_terms import (
-    divergence,
+    divergence_named,
     mean_of,
     place_errors,
     point_target,
@@ -27,6 +27,7 @@ def build(
     point_sigma_px: float = 1.0,
     pixel_weight: float = 0.5,
     neighbour_weight: float = 0.125,
+    heatmap: str = "jensen_shannon",
 ) -> Callable[..., dict[str, Tensor]]:
     """The loss ``(output, points, known, grades, lengths) -> parts``.
 
@@ -34,14 +35,18 @@ def build(
     z the slice; ``known`` bool (B, P); ``grades`` int64 (B, P), -1 where missing; ``lengths``
     the slices of each volume. The parts, scalars whose sum is trained on:
 
-    - ``heatmap``: mean Jensen-Shannon divergence from a normal of ``point_sigma_px`` mask
-      pixels about each known point (from its nearest pixel where that is zero);
+    - ``heatmap``: mean Jensen-Shannon divergence, or ``heatmap`` "relative_entropy", from a normal
+      of ``point_sigma_px`` mask pixels about each known point (from its nearest pixel where that
+      is zero);
     - ``points``: mean squared error of x and y in mask pixels;
     - ``slices``: mean log loss of the known points' slices;
     - ``grade``: log loss weighted by ``grade_weights`` of the pooled grades, plus
       ``pixel_weight`` times that of the pixel nearest to each point, plus ``neighbour_weight``
       times those of the pixels nearest to it moved by half a pixel both ways along both axes.
+
+    Raises SpinegradeError for an unknown ``heatmap``.
     """
+    divergence = divergence_named(heatmap)
 
     def loss(
         output: tuple[Tensor, ...],
@@ -55,7 +60,7 @@ def build(
         places = points[:, :, :2].flatten(0, 1)
         target, inside = point_target(places.flip(1), shape, (point_sigma_px, point_sigma_px))
         inside = inside & known.flatten()
-        heatmap = mean_of(divergence(log_heatmaps.flatten(2).flatten(0, 1), target), inside)
+        parted = mean_of(divergence(log_heatmaps.flatten(2).flatten(0, 1), target), inside)
 
         weights = torch.tensor(grade_weights, dtype=torch.float32, device=pooled.device)
         wanted = torch.where(known, grades, -1).flatten()
@@ -66,7 +71,7 @@ def build(
                 seen = _at(pixels, points[:, :, :2] + points.new_tensor(offset))
                 grade = grade + weight * weighted_nll(_log(seen), at_pixels, weights)
         return {
-            "heatmap": heatmap,
+            "heatmap": parted,
             "points": place_errors(found[:, :, :2], points[:, :, :2], known),
             "slices": _slice_loss(log_slices, points[:, :, 2], known, lengths),
             "grade": grade,

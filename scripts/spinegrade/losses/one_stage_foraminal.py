@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.losses.heatmap_terms import (
-    divergence,
+    divergence_named,
     mean_of,
     place_errors,
     point_target,
@@ -30,6 +30,7 @@ def build(
     match_px: float = 3.0,
     matching: str = "fixed",
     point_sigma_px: float = 0.0,
+    heatmap: str = "jensen_shannon",
 ) -> Callable[..., dict[str, Tensor]]:
     """The loss ``(output, points, known, grades, lengths) -> parts``.
 
@@ -37,8 +38,9 @@ def build(
     pixels, z the slice; ``known`` bool (B, P); ``grades`` int64 (B, P), -1 where missing;
     ``lengths`` the slices of each volume. The parts, scalars whose sum is trained on:
 
-    - ``heatmap``: mean Jensen-Shannon divergence from the voxel nearest to each known point
-      or, with ``point_sigma_px`` mask pixels, from a normal about it (one slice wide along z);
+    - ``heatmap``: mean Jensen-Shannon divergence, or ``heatmap`` "relative_entropy", from the
+      voxel nearest to each known point or, with ``point_sigma_px`` mask pixels, from a normal about
+      it (one slice wide along z);
     - ``points``: mean squared error of x and y in mask pixels, and of z in slices;
     - ``grade``: cross entropy weighted by ``grade_weights`` of the points that are matched.
 
@@ -47,12 +49,13 @@ def build(
     ``matching`` "published" asks which point is nearest to each landmark and takes that as the
     landmark's index: a point a level too low then gets the grade of the level above it.
 
-    Raises SpinegradeError for an unknown ``matching``.
+    Raises SpinegradeError for an unknown ``matching`` or ``heatmap``.
     """
     if matching not in MATCHINGS:
         raise SpinegradeError(
             f"loss one_stage_foraminal: matching is {matching!r}; allowed: {', '.join(MATCHINGS)}"
         )
+    divergence = divergence_named(heatmap)
     sigmas = (_SIGMA_SLICES if point_sigma_px > 0 else 0.0, point_sigma_px, point_sigma_px)
 
     def loss(
@@ -69,7 +72,7 @@ def build(
         weights = torch.tensor(grade_weights, dtype=torch.float32, device=logits.device)
         grade = weighted_nll(logits.flatten(0, 1).log_softmax(dim=1), wanted.flatten(), weights)
         return {
-            "heatmap": _divergences(log_heatmaps, points, known, lengths, sigmas),
+            "heatmap": _divergences(log_heatmaps, points, known, lengths, sigmas, divergence),
             "points": errors,
             "grade": grade,
         }
@@ -83,6 +86,7 @@ def _divergences(
     known: Tensor,
     lengths: Sequence[int],
     sigmas: Sequence[float],
+    divergence: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
     """Mean divergence over the known points that lie in their volume."""
     values, counted = [], []

@@ -26,10 +26,16 @@ def of_fold(value: ByFold, fold: int) -> float:
 
 @dataclass(frozen=True)
 class Finish:
-    """Further ``epochs`` at another constant ``learning_rate``, each for all folds or by fold."""
+    """Further ``epochs`` at another constant ``learning_rate``, each for all folds or by fold.
+
+    With ``frozen_statistics`` they start from the moving average, and normalisation uses its
+    running statistics, as in prediction, not those of each batch: a batch of one or two volumes
+    is normalised by itself, and what is learnt so fits the running ones badly.
+    """
 
     epochs: ByFold
     learning_rate: ByFold
+    frozen_statistics: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,12 @@ class Training:
         if self.finish and epoch >= of_fold(self.epochs, fold):
             return float(of_fold(self.finish.learning_rate, fold))
         return float(of_fold(self.learning_rate, fold))
+
+    def freezes_at(self, fold: int) -> int | None:
+        """The epoch of a fold from which statistics are frozen, None where they never are."""
+        if self.finish and self.finish.frozen_statistics:
+            return int(of_fold(self.epochs, fold))
+        return None
 
 
 @dataclass(frozen=True)
@@ -126,7 +138,7 @@ class Settings:
     def loss_options(self) -> dict[str, Any]:
         """Options of the loss."""
         given = self.training.loss
-        options = {"grade_weights": tuple(given["grade_weights"])}
+        options = {"grade_weights": tuple(given["grade_weights"]), "heatmap": given["heatmap"]}
         if given["point_sigma_px"] is not None:
             options["point_sigma_px"] = given["point_sigma_px"]
         if self.target == "foraminal":

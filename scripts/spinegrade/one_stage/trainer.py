@@ -122,6 +122,9 @@ class OneStageTrainer:
         training, device = self.settings.training, self.device
         if self.step == 0:
             torch.manual_seed(self._stream("dropout", self.epoch))
+            if self.epoch == training.freezes_at(self.fold):
+                self.network.load_state_dict(self.average.model.state_dict())
+        self._freeze_statistics()
         rate = training.rate_of(self.fold, self.epoch)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -229,6 +232,14 @@ class OneStageTrainer:
             kept = self.average.model.state_dict()
             self.best = {name: value.detach().cpu().clone() for name, value in kept.items()}
         self.epoch, self.step, self.totals = self.epoch + 1, 0, self._no_losses()
+
+    def _freeze_statistics(self) -> None:
+        frozen_from = self.settings.training.freezes_at(self.fold)
+        if frozen_from is None or self.epoch < frozen_from:
+            return
+        for module in self.network.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
 
     @property
     def _names(self) -> tuple[str, int]:
