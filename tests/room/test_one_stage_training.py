@@ -239,6 +239,18 @@ def test_bugged_and_fixed_differ_in_the_sides_of_reversed_volumes_alone(cohort, 
         assert torch.equal(one[turned], other[turned][:, exchanged])
 
 
+def test_a_canal_network_is_the_same_with_either_flip(canal_cohort):
+    weights = []
+    for flip in ("fixed", "bugged"):
+        settings = small("canal", flip=flip, training={"epochs": 1})
+        torch.manual_seed(0)
+        trainer = OneStageTrainer(samples_of(canal_cohort, settings), settings, 0, 1, CPU)
+        for packed in trainer.batches():
+            trainer.train_step(packed)
+        weights.append(trainer.weights)
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
 def test_the_digest_tells_pixels_points_and_grades(cohort):
     settings = small("foraminal")
     samples = samples_of(cohort, settings)
