@@ -170,6 +170,23 @@ SCHEMAS: dict[str, dict[str, pa.Column]] = {
         "fold": _whole(0, nullable=True),
         **{f"affine_{row}{column}": _real() for row in range(3) for column in range(4)},
     },
+    # One row a level that an axial stack shows. start: where the stack's index 0 lies in
+    # slices.npy; z_index, first and last (inclusive) are indices of the stack. *_graded: whether
+    # the stack has an annotated point of that side at the level (null: a new study).
+    "sequences": {
+        **_STACK,
+        "start": _whole(0),
+        "slices": _whole(1),
+        "level": _CELL["level"],
+        "z_index": _real(),
+        "first": _whole(0),
+        "last": _whole(0),
+        "left_graded": pa.Column("boolean", nullable=True, coerce=True),
+        "right_graded": pa.Column("boolean", nullable=True, coerce=True),
+        "confidence": _real(0.0, 1.0),
+        "source": _text(),
+        "fold": _whole(0, nullable=True),
+    },
     # Out-of-fold (fold set) and new (fold null) predictions of one classifier.
     "predictions": {
         **_STUDY,
@@ -200,6 +217,7 @@ KEYS: dict[str, list[str]] = {
     "slices": ["study", "series", "stack", "index"],
     "verdicts": ["study", "series"],
     "rois": ["roi_set", "row"],
+    "sequences": ["study", "series", "stack", "level"],
     "truth": ["study", "condition", "level", "side"],
     "predictions": ["classifier", "study", "condition", "level", "side"],
 }
