@@ -30,9 +30,8 @@ def classifier_code(stage, classifier):
     return code_fingerprint(stage, *modules)
 
 
-def crops_made_with(classifier):
-    """Code and settings of all that a classifier's crops come from."""
-    roi_sets = CLASSIFIERS[classifier].roi_sets
+def roi_sets_made_with(roi_sets):
+    """Code and settings of all that the crops of these roi sets come from."""
     rules = (
         "index_cohort",
         "split_folds",

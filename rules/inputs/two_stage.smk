@@ -1,0 +1,67 @@
+import json
+
+from spinegrade.two_stage.checks import check_graders
+from spinegrade.two_stage.settings import crop_shape
+from spinegrade.two_stage.settings import settings_from_config as grader_from_config
+
+GRADERS = config["two_stage"]["graders"]
+check_graders(
+    GRADERS,
+    {name: crop_shape(**shape) for name, shape in CROP_SHAPES.items()},
+    {name: block["conditions"] for name, block in ROI_SETS.items()},
+    config["rois"].get("sequences", {}),
+    [*CLASSIFIERS, *NETWORKS],
+)
+
+
+def grader_roi_sets(grader):
+    """The roi sets that a grader reads, each once, in the order of its ``crops``."""
+    return list(dict.fromkeys(GRADERS[grader]["crops"].values()))
+
+
+def grader_crops(grader, file):
+    """That file of every roi set and shard which a grader reads, set by set."""
+    return expand(
+        out("rois", "{roi_set}", "{shard}", file),
+        roi_set=grader_roi_sets(grader),
+        shard=SHARDS,
+    )
+
+
+def grader_shapes(grader):
+    """Shapes of the roi sets that a grader reads."""
+    return {name: CROP_SHAPES[name] for name in grader_roi_sets(grader)}
+
+
+def grader_code(stage, grader):
+    """Fingerprint of a stage with the architecture of a grader, and its loss."""
+    settings = grader_from_config(grader, GRADERS[grader])
+    modules = [module_of(settings.architecture)]
+    if stage == "train_two_stage":
+        modules.append(losses.module_of(settings.training.loss))
+    return code_fingerprint(stage, *modules)
+
+
+def grader_settings(grader, stage):
+    """A grader's block; what the stage does not use has one value, so that it reruns nothing.
+
+    In one order, since Snakemake takes another order of the same keys for a change.
+    """
+    unused = {"ensemble": True}
+    if stage == "train_two_stage":
+        unused["tta"] = "none"
+    # The order of the crops is that of the files.
+    crops = GRADERS[grader]["crops"]
+    block = json.loads(json.dumps({**GRADERS[grader], **unused}, sort_keys=True))
+    return {**block, "crops": crops}
+
+
+def grader_weights(grader):
+    """The weights of a grader's folds: this run's, or all that a finished run has."""
+    path = trained("two_stage", grader, "fold_{fold}", "weights.safetensors")
+    folds = sorted(glob_wildcards(path).fold, key=int) if APPLY else FOLDS
+    if not folds:
+        raise SpinegradeError(
+            f"models.from: no weights {path}; that run has not trained grader {grader!r}"
+        )
+    return expand(path, fold=folds)
