@@ -188,18 +188,52 @@ def _check_sampled(roi_set: RoiSet) -> None:
         )
 
 
+@dataclass(frozen=True)
+class SequenceSet:
+    """Axial slices cut around their middle, given to levels by the points of ``detector``."""
+
+    name: str
+    detector: str
+    in_plane: InPlane
+
+
+def sequence_from_config(name: str, block: Mapping[str, Any]) -> SequenceSet:
+    """The sequence set of the config's block ``rois.sequences.<name>``, its defaults filled in."""
+    plane = {key: _hashable(block[key]) for key in ("unit", "size", "output_px", "frame_px")}
+    return SequenceSet(name, block["detector"], InPlane(margin_px=0, **plane))
+
+
+def check_sequences(
+    sequences: Mapping[str, Mapping[str, Any]], sets: Iterable[str], detectors: Iterable[str]
+) -> None:
+    """Refuse a sequence set of an unknown detector, or of the name of one of the roi ``sets``.
+
+    Raises SpinegradeError with the key's path, the name given and those allowed.
+    """
+    for name, block in sequences.items():
+        if name in set(sets):
+            raise SpinegradeError(
+                f"rois.sequences.{name}: a roi set has that name, and its folder; give it another"
+            )
+        _check_detector(f"rois.sequences.{name}", block["detector"], detectors)
+
+
 def check_roi_sets(sets: Mapping[str, Mapping[str, Any]], detectors: Iterable[str]) -> None:
     """Refuse a roi set that names a detector which the config does not have.
 
     Raises SpinegradeError with the key's path, the name given and those allowed.
     """
-    known = sorted(detectors)
     for name, block in sets.items():
         roi_set_from_config(name, block)
-        if block["detector"] not in known:
-            close = difflib.get_close_matches(block["detector"], known, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise SpinegradeError(
-                f"rois.sets.{name}.detector is {block['detector']!r}: there is no such detector"
-                f"{hint} Allowed: {', '.join(known)}"
-            )
+        _check_detector(f"rois.sets.{name}", block["detector"], detectors)
+
+
+def _check_detector(where: str, detector: str, detectors: Iterable[str]) -> None:
+    known = sorted(detectors)
+    if detector not in known:
+        close = difflib.get_close_matches(detector, known, 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise SpinegradeError(
+            f"{where}.detector is {detector!r}: there is no such detector{hint} "
+            f"Allowed: {', '.join(known)}"
+        )
