@@ -9,6 +9,10 @@ rule train_two_stage:
         labels=settled("train_two_stage", out("cohort", "labels.parquet")),
         arrays=settled("train_two_stage", lambda w: grader_crops(w.grader, "rois.npy")),
         tables=settled("train_two_stage", lambda w: grader_crops(w.grader, "rois.parquet")),
+        slices=settled("train_two_stage", lambda w: grader_sequences(w.grader, "slices.npy")),
+        sequences=settled(
+            "train_two_stage", lambda w: grader_sequences(w.grader, "sequences.parquet")
+        ),
     output:
         weights=out("two_stage", "{grader}", "fold_{fold}", "weights.safetensors"),
         history=out("two_stage", "{grader}", "fold_{fold}", "history.csv"),
@@ -29,7 +33,7 @@ rule train_two_stage:
     params:
         fingerprint=fingerprint_of("train_two_stage"),
         code=lambda w: grader_code("train_two_stage", w.grader),
-        upstream=lambda w: roi_sets_made_with(grader_roi_sets(w.grader)),
+        upstream=lambda w: grader_made_with(w.grader),
         digest=all_training_digest("files", "series", "landmarks", "labels", "folds"),
         grader=lambda w: grader_settings(w.grader, "train_two_stage"),
         shapes=lambda w: grader_shapes(w.grader),
@@ -51,6 +55,8 @@ rule predict_two_stage:
         folds=[] if APPLY else out("cohort", "folds.parquet"),
         arrays=lambda w: grader_crops(w.grader, "rois.npy"),
         tables=lambda w: grader_crops(w.grader, "rois.parquet"),
+        slices=lambda w: grader_sequences(w.grader, "slices.npy"),
+        sequences=lambda w: grader_sequences(w.grader, "sequences.parquet"),
         weights=lambda w: grader_weights(w.grader),
     output:
         out_of_fold=out("two_stage", "{grader}", "oof.parquet"),

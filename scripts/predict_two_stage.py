@@ -13,7 +13,10 @@ def main(job):
         shapes={name: crop_shape(**shape) for name, shape in job.params.shapes.items()},
         studies_path=job.input.studies,
         folds_path=job.input.folds or None,
-        paths=StorePaths(list(job.input.arrays), list(job.input.tables)),
+        paths=StorePaths(
+            *(list(job.input.arrays), list(job.input.tables)),
+            *(list(job.input.slices), list(job.input.sequences)),
+        ),
         weights_paths=list(job.input.weights),
         out_of_fold_path=job.output.out_of_fold,
         new_path=job.output.new,

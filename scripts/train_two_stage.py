@@ -15,7 +15,10 @@ def main(job):
         studies_path=job.input.studies,
         folds_path=job.input.folds,
         labels_path=job.input.labels,
-        paths=StorePaths(list(job.input.arrays), list(job.input.tables)),
+        paths=StorePaths(
+            *(list(job.input.arrays), list(job.input.tables)),
+            *(list(job.input.slices), list(job.input.sequences)),
+        ),
         weights_path=job.output.weights,
         history_path=job.output.history,
         checkpoint_path=job.params.checkpoint,

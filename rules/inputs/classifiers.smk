@@ -4,7 +4,12 @@ from spinegrade.models.registry import module_of
 from spinegrade.rois.settings import roi_set_from_config
 
 CLASSIFIERS = {n: settings_from_config(n, block) for n, block in config["classifiers"].items()}
-CROP_SHAPES = {n: roi_set_from_config(n, block).shape_as_seen() for n, block in ROI_SETS.items()}
+# Of square crops only, which are what classifiers take.
+CROP_SHAPES = {
+    roi_set.name: roi_set.shape_as_seen()
+    for roi_set in (roi_set_from_config(name, block) for name, block in ROI_SETS.items())
+    if roi_set.in_plane.is_square
+}
 check_classifiers(
     config["classifiers"],
     {name: CropShape(**shape) for name, shape in CROP_SHAPES.items()},

@@ -1,15 +1,35 @@
 import json
 
+from spinegrade.rois.settings import sequence_from_config
 from spinegrade.two_stage.checks import check_graders
 from spinegrade.two_stage.settings import crop_shape
 from spinegrade.two_stage.settings import settings_from_config as grader_from_config
 
 GRADERS = config["two_stage"]["graders"]
+
+
+def plain_shape(slices, stored_slices, in_plane):
+    """What a grader's stage is told of stored crops or slices, as plain values."""
+    return {
+        "slices": slices,
+        "slice_margin": (stored_slices - slices) // 2,
+        "pixels": list(in_plane.seen_px),
+        "margin_px": in_plane.margin_px,
+    }
+
+
+GRADED_SETS = [roi_set_from_config(name, block) for name, block in ROI_SETS.items()]
+GRADED_SEQUENCES = [sequence_from_config(name, block) for name, block in SEQUENCES.items()]
+GRADED_SHAPES = {
+    **{s.name: plain_shape(s.slices.seen, s.slices.stored, s.in_plane) for s in GRADED_SETS},
+    # An axial image is a slice between its neighbours.
+    **{s.name: plain_shape(3, 3, s.in_plane) for s in GRADED_SEQUENCES},
+}
 check_graders(
     GRADERS,
-    {name: crop_shape(**shape) for name, shape in CROP_SHAPES.items()},
+    {name: crop_shape(**shape) for name, shape in GRADED_SHAPES.items()},
     {name: block["conditions"] for name, block in ROI_SETS.items()},
-    config["rois"].get("sequences", {}),
+    SEQUENCES,
     [*CLASSIFIERS, *NETWORKS],
 )
 
@@ -28,9 +48,28 @@ def grader_crops(grader, file):
     )
 
 
+def grader_sequences(grader, file):
+    """That file of every shard of the sequence set which a grader reads, if it does."""
+    name = GRADERS[grader]["sequence"]
+    return [] if name is None else shards_of(out("rois", name, "{shard}", file))
+
+
 def grader_shapes(grader):
-    """Shapes of the roi sets that a grader reads."""
-    return {name: CROP_SHAPES[name] for name in grader_roi_sets(grader)}
+    """Shapes of the roi sets and of the sequence set that a grader reads."""
+    sequence = GRADERS[grader]["sequence"]
+    names = [*grader_roi_sets(grader), *([sequence] if sequence else [])]
+    return {name: GRADED_SHAPES[name] for name in names}
+
+
+def grader_made_with(grader):
+    """Code and settings of all that a grader's crops and sequences come from."""
+    found = roi_sets_made_with(grader_roi_sets(grader))
+    sequence = GRADERS[grader]["sequence"]
+    if sequence:
+        found[sequence] = made_with("crop_sequences", sequence=sequence)
+        for detector in detectors_behind([SEQUENCES[sequence]["detector"]]):
+            found[detector] = made_with("train_keypoints", "infer_keypoints", detector=detector)
+    return found
 
 
 def grader_code(stage, grader):
