@@ -11,6 +11,7 @@ import yaml
 from spinegrade.errors import SpinegradeError
 from spinegrade.grader_layout import SIDED_CONDITIONS, VIEWS, cell_of
 from spinegrade.names import LUMBAR_CELLS
+from spinegrade.rois.settings import roi_set_from_config
 from spinegrade.settings import check_settings
 from spinegrade.two_stage.checks import check_graders
 from spinegrade.two_stage.settings import (
@@ -206,6 +207,36 @@ def test_the_schema_refuses(changed: dict[str, Any], words: str) -> None:
 def test_what_does_not_fit_is_refused(changed: dict[str, Any], words: str) -> None:
     with pytest.raises(SpinegradeError, match=words):
         check_graders({"net": grader(**changed)}, SHAPES, CONDITIONS)
+
+
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """``above`` over ``below`` key by key, as Snakemake lays one --configfile over another."""
+    found = copy.deepcopy(below)
+    for key, value in above.items():
+        nested = isinstance(value, dict) and isinstance(found.get(key), dict)
+        found[key] = merged(found[key], value) if nested else value
+    return found
+
+
+def test_the_recipes_hold_the_published_networks() -> None:
+    config = yaml.safe_load((PROJECT / "workflow_config.yaml").read_text())
+    for recipe in sorted((PROJECT / "resources" / "systems").glob("two_stage_*.yaml")):
+        config = merged(config, yaml.safe_load(recipe.read_text()))
+    check_settings(config)
+    sets = {n: roi_set_from_config(n, block) for n, block in config["rois"]["sets"].items()}
+    shapes = {
+        name: crop_shape(one.slices.seen, 0, list(one.in_plane.seen_px), one.in_plane.margin_px)
+        for name, one in sets.items()
+    }
+    conditions = {name: one.conditions for name, one in sets.items()}
+    graders = config["two_stage"]["graders"]
+    check_graders(graders, shapes, conditions, config["rois"]["sequences"])
+    families = [settings_from_config(name, block).family for name, block in graders.items()]
+    counts = {family: families.count(family) for family in set(families)}
+    assert counts == {"single_view": 10, "axial_side": 5, "all_view": 5}
+    assert shapes["canal_sampled"].seen == shapes["foramen_sampled"].seen == (5, 128, 128)
+    recess = settings_from_config("net", graders["axial_rexnetr_z5"]).network_options(shapes)
+    assert (recess["sagittal_slices"], recess["axial_channels"]) == (4, 3)
 
 
 @pytest.mark.parametrize("name", ["small", "prior", "ensemble"])

@@ -15,12 +15,15 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[2]
 CONFIGS = [PROJECT / "tests" / "workflow" / name for name in ("miniature.yaml", "two_stage.yaml")]
 RESULTS = Path("results/miniature")
-# By grader: its condition, and how many cells of a study it grades.
+CONDITIONS = ["neural_foraminal_narrowing", "spinal_canal_stenosis", "subarticular_stenosis"]
+# By grader the roi sets whose crops are of the cells that it grades.
 GRADERS = {
-    "foramen_gru": ("neural_foraminal_narrowing", 10),
-    "canal_levels": ("spinal_canal_stenosis", 5),
-    "foramen_gate": ("neural_foraminal_narrowing", 10),
+    "foramen_gru": ["foramen_sagittal"],
+    "canal_levels": ["canal_sagittal"],
+    "foramen_gate": ["foramen_sagittal"],
+    "recess": ["recess_axial"],
 }
+KEY = ["study", "condition", "level", "side"]
 pytestmark = pytest.mark.workflow
 
 
@@ -54,38 +57,48 @@ def run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 def test_each_fold_of_each_grader_is_trained_and_nothing_else_again(run: tuple[Path, str]) -> None:
     jobs = planned(run[1])
-    assert (jobs.pop("train_two_stage"), jobs.pop("predict_two_stage")) == (6, 3)
+    assert (jobs.pop("train_two_stage"), jobs.pop("predict_two_stage")) == (10, 5)
+    assert (jobs.pop("crop_rois"), jobs.pop("crop_sequences")) == (1, 1)
     assert jobs == {"fit_ensemble": 1, "write_submission": 1, "write_report": 1, "all": 1}
     everything = ("all", *outputs("foramen_gate"))
     assert planned(snakemake(run[0], CONFIGS, "--dry-run", "--", *everything)[1]) == {}
 
 
-def test_cells_are_predicted_out_of_fold(run: tuple[Path, str]) -> None:
+def predicted(run: tuple[Path, str], grader: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    folder = run[0] / RESULTS / "two_stage" / grader
+    return tuple(pd.read_parquet(folder / f"{name}.parquet") for name in ("oof", "new"))
+
+
+def test_every_cell_with_a_crop_is_predicted_out_of_fold(run: tuple[Path, str]) -> None:
     folds = pd.read_parquet(run[0] / RESULTS / "cohort" / "folds.parquet")
-    crops = {
-        "foramen_gru": "foramen_sagittal",
-        "canal_levels": "canal_sagittal",
-        "foramen_gate": "foramen_sagittal",
-    }
-    key = ["study", "condition", "level", "side"]
-    for grader, (condition, cells) in GRADERS.items():
-        parts = [
-            pd.read_parquet(run[0] / RESULTS / "two_stage" / grader / f"{name}.parquet")
-            for name in ("oof", "new")
-        ]
-        assert set(parts[0]["condition"]) == {condition}
-        merged = parts[0].merge(folds, on="study", suffixes=("", "_own"))
-        assert (merged["fold"] == merged["fold_own"]).all() and len(merged) == len(parts[0])
-        assert parts[1]["fold"].isna().all() and len(parts[1]) <= cells
-        cropped = pd.read_parquet(run[0] / RESULTS / "rois" / crops[grader] / "0" / "rois.parquet")
-        predicted = pd.concat(parts)[key].sort_values(key, ignore_index=True)
-        pd.testing.assert_frame_equal(predicted, cropped[key].sort_values(key, ignore_index=True))
+    for grader, sets in GRADERS.items():
+        out_of_fold, new = predicted(run, grader)
+        merged = out_of_fold.merge(folds, on="study", suffixes=("", "_own"))
+        assert len(merged) == len(out_of_fold) and (merged["fold"] == merged["fold_own"]).all()
+        assert new["fold"].isna().all() and new["study"].nunique() == 1
+        cropped = pd.concat(
+            pd.read_parquet(run[0] / RESULTS / "rois" / name / "0" / "rois.parquet")[KEY]
+            for name in sets
+        )
+        found = pd.concat([out_of_fold, new])[KEY].sort_values(KEY, ignore_index=True)
+        pd.testing.assert_frame_equal(found, cropped.sort_values(KEY, ignore_index=True))
+
+
+def test_all_views_of_a_level_grade_every_condition(run: tuple[Path, str]) -> None:
+    out_of_fold, new = predicted(run, "everything")
+    assert sorted(set(out_of_fold["condition"])) == CONDITIONS
+    table = pd.read_parquet(run[0] / RESULTS / "rois/axial_levels/0/sequences.parquet")
+    shown = set(table[["study", "level"]].itertuples(index=False, name=None))
+    recesses = pd.concat([out_of_fold, new]).query("condition == 'subarticular_stenosis'")
+    assert set(recesses[["study", "level"]].itertuples(index=False, name=None)) == shown
 
 
 def test_the_ensemble_is_of_those_that_take_part(run: tuple[Path, str]) -> None:
     score = json.loads((run[0] / RESULTS / "ensemble" / "score.json").read_text())
-    assert set(score["classifiers"]) == {"small", "foramen_gru", "canal_levels"}
+    members = {"small", "foramen_gru", "canal_levels", "recess", "everything"}
+    assert set(score["classifiers"]) == members
     assert score["served"]["foramen_gru"] == ["neural_foraminal_narrowing"]
+    assert sorted(score["served"]["everything"]) == CONDITIONS
 
 
 def test_the_epoch_was_chosen_on_an_inner_part(run: tuple[Path, str]) -> None:
@@ -101,6 +114,7 @@ def test_the_epoch_was_chosen_on_an_inner_part(run: tuple[Path, str]) -> None:
         ("tta: none", 0, 1),
         ("training: {epochs: 3, batch_size: 6}", 2, 1),
         ("tta: left_right", 0, 0),
+        ("ensemble: true", 0, 0),
     ],
 )
 def test_a_setting_reruns_what_it_concerns(
