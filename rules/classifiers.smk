@@ -26,7 +26,7 @@ rule train_classifier:
     params:
         fingerprint=fingerprint_of("train_classifier"),
         code=lambda w: classifier_code("train_classifier", w.classifier),
-        upstream=lambda w: crops_made_with(w.classifier),
+        upstream=lambda w: roi_sets_made_with(CLASSIFIERS[w.classifier].roi_sets),
         digest=all_training_digest("files", "series", "landmarks", "labels", "folds"),
         classifier=lambda w: config["classifiers"][w.classifier],
         shapes=lambda w: crop_shapes_of(w.classifier),

@@ -1,7 +1,9 @@
-from spinegrade.rois.settings import check_roi_sets
+from spinegrade.rois.settings import check_roi_sets, check_sequences
 
 ROI_SETS = config["rois"]["sets"]
+SEQUENCES = config["rois"]["sequences"]
 check_roi_sets(ROI_SETS, config["keypoints"]["detectors"])
+check_sequences(SEQUENCES, ROI_SETS, config["keypoints"]["detectors"])
 
 
 rule crop_rois:
@@ -40,3 +42,41 @@ rule crop_rois:
         "Cropping {wildcards.roi_set} around the keypoints of shard {wildcards.shard}"
     script:
         "../scripts/crop_rois.py"
+
+
+rule crop_sequences:
+    input:
+        keypoints=lambda w: out(
+            "keypoints", SEQUENCES[w.sequence]["detector"], f"{w.shard}.parquet"
+        ),
+        stacks=out("convert", "{shard}", "stacks.parquet"),
+        clock=clock_of("crop_sequences"),
+        # To models that were trained elsewhere every study is new: no folds, and no grades.
+        landmarks=[] if APPLY else out("convert", "{shard}", "landmarks.parquet"),
+        folds=[] if APPLY else settled("crop_sequences", out("cohort", "folds.parquet")),
+    output:
+        array=out("rois", "{sequence}", "{shard}", "slices.npy"),
+        table=out("rois", "{sequence}", "{shard}", "sequences.parquet"),
+    log:
+        log_of("crop_sequences_{sequence}_{shard}"),
+    benchmark:
+        benchmark_of("crop_sequences_{sequence}_{shard}")
+    wildcard_constraints:
+        sequence="|".join(SEQUENCES) or "none",
+        shard=r"\d+",
+    conda:
+        "../envs/base.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        fingerprint=fingerprint_of("crop_sequences"),
+        code=code_fingerprint("crop_sequences"),
+        upstream=lambda w: made_with("index_cohort", "split_folds"),
+        digest=shard_digest("folds"),
+        sequence=lambda w: SEQUENCES[w.sequence],
+    message:
+        "Cutting the axial slices of {wildcards.sequence} in shard {wildcards.shard}"
+    script:
+        "../scripts/crop_sequences.py"

@@ -4,7 +4,12 @@ from spinegrade.models.registry import module_of
 from spinegrade.rois.settings import roi_set_from_config
 
 CLASSIFIERS = {n: settings_from_config(n, block) for n, block in config["classifiers"].items()}
-CROP_SHAPES = {n: roi_set_from_config(n, block).shape_as_seen() for n, block in ROI_SETS.items()}
+# Of square crops only, which are what classifiers take.
+CROP_SHAPES = {
+    roi_set.name: roi_set.shape_as_seen()
+    for roi_set in (roi_set_from_config(name, block) for name, block in ROI_SETS.items())
+    if roi_set.in_plane.is_square
+}
 check_classifiers(
     config["classifiers"],
     {name: CropShape(**shape) for name, shape in CROP_SHAPES.items()},
@@ -30,9 +35,8 @@ def classifier_code(stage, classifier):
     return code_fingerprint(stage, *modules)
 
 
-def crops_made_with(classifier):
-    """Code and settings of all that a classifier's crops come from."""
-    roi_sets = CLASSIFIERS[classifier].roi_sets
+def roi_sets_made_with(roi_sets):
+    """Code and settings of all that the crops of these roi sets come from."""
     rules = (
         "index_cohort",
         "split_folds",

@@ -7,6 +7,7 @@ from spinegrade.ensemble.outside import check_files, content_digest
 PREDICTED_IN = {
     **{name: out("classifiers", name) for name in CLASSIFIERS},
     **{name: out("one_stage", name) for name, block in NETWORKS.items() if block["ensemble"]},
+    **{name: out("two_stage", name) for name, block in GRADERS.items() if block["ensemble"]},
 }
 MEMBERS, OUTSIDE_MEMBERS = chosen_members(
     config["ensemble"]["members"], PREDICTED_IN, config["ensemble"]["outside"]

@@ -27,6 +27,10 @@ def test_the_schemas_name_every_loss_and_no_other() -> None:
     network = one_stage["properties"]["networks"]["additionalProperties"]["properties"]
     # A one-stage network's target says which loss is its own.
     known += [f"one_stage_{target}" for target in network["target"]["enum"]]
+    grader = yaml.safe_load((SCHEMA_FOLDER / "two_stage.yaml").read_text())
+    for key in ("properties", "graders", "additionalProperties", "properties", "training"):
+        grader = grader[key]
+    known += grader["properties"]["loss"]["enum"]
     assert sorted(known) == loss_names()
 
 

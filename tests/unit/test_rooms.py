@@ -15,6 +15,7 @@ ROOMS = {
     "rois",
     "classifiers",
     "one_stage",
+    "two_stage",
     "ensemble",
     "report",
     "phantom",

@@ -66,3 +66,19 @@ def test_a_real_cohort_needs_a_folder(config: dict[str, Any], tmp_path: Path) ->
     config["cohort"]["root"] = str(tmp_path / "absent")
     with pytest.raises(SpinegradeError, match="there is no such folder"):
         check_settings(config)
+
+
+def test_crops_may_have_two_unlike_sides(config: dict[str, Any]) -> None:
+    block = config["rois"]["sets"]["canal_axial"]
+    block["in_plane"] = {"unit": "frame", "size": [72, 128.5], "output_px": [64, 128]}
+    block["slices"] = {"sampled": {"part": "centre"}}
+    filled = check_settings(copy.deepcopy(config))["rois"]["sets"]["canal_axial"]
+    assert filled["in_plane"]["frame_px"] == 512 and filled["slices"]["sampled"]["of"] == 10
+    assert filled["keep_inside"] is False
+    block["in_plane"]["size"] = [72, 128, 3]
+    block["in_plane"]["output_px"] = [64, 4]
+    block["slices"]["sampled"]["of"] = 9
+    with pytest.raises(SpinegradeError) as caught:
+        check_settings(config)
+    for words in ("in_plane.size is [72, 128, 3]", "in_plane.output_px.1 is 4", "sampled.of is 9"):
+        assert f"rois.sets.canal_axial.{'slices.' * ('of' in words)}{words}" in str(caught.value)

@@ -134,15 +134,22 @@ def check_classifiers(
 ) -> None:
     """Refuse classifiers whose backbone is unknown or whose views do not fit the roi sets.
 
-    ``shapes`` and ``conditions`` give the shape and the conditions of every roi set. Raises
-    SpinegradeError for an unknown backbone or roi set, a roi set that does not serve the
-    condition, and one encoder shared by roi sets of different shapes.
+    ``conditions`` gives the conditions of every roi set, ``shapes`` the shape of those whose crops
+    are square. Raises SpinegradeError for an unknown backbone or roi set, crops that are not
+    square, a roi set that does not serve the condition, and one encoder shared by roi sets of
+    different shapes.
     """
     for name, block in blocks.items():
         settings = settings_from_config(name, block)
         check_backbone(settings.backbone, f"classifiers.{name}.backbone")
         for condition, roi_set in settings.heads:
             where = f"classifiers.{name}.views.{condition}"
+            if roi_set not in shapes and roi_set in conditions:
+                raise SpinegradeError(
+                    f"{where} names {roi_set!r}, whose crops are not square; classifiers turn and "
+                    f"shift pixels as squares: give rois.sets.{roi_set}.in_plane one number for "
+                    "size and one for output_px"
+                )
             if roi_set not in shapes:
                 raise SpinegradeError(
                     f"{where} names {roi_set!r}: there is no such roi set; allowed: "

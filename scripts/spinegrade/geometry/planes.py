@@ -47,6 +47,16 @@ class NearestStack(NamedTuple):
     y_px: float
 
 
+def fractional_index(affine: Affine, points_mm: ArrayLike) -> NDArray[np.float64]:
+    """Where LPS points (n, 3) lie along a stack's normal, (n,) in steps of its index.
+
+    Slice k is at k; between slices and beyond the ends there are values as well.
+    """
+    points = np.asarray(points_mm, float).reshape(-1, 3)
+    across = normal(affine)
+    return (points - affine[:3, 3]) @ across / (affine[:3, 2] @ across)
+
+
 def nearest_slice(affine: Affine, slices: int, points_mm: ArrayLike) -> Projection:
     """Project LPS points (n, 3) onto the nearest of the ``slices`` planes of a stack.
 

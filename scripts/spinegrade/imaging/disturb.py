@@ -1,4 +1,4 @@
-"""Blur and noise of one volume's slices, on the device where they lie.
+"""Blur and noise of slices, on the device where they lie.
 
 Slices are float (D, rows, cols) in -1 .. 1. The kinds and their strengths are those of
 albumentations (MotionBlur, MedianBlur, GaussianBlur and GaussNoise, as the published system
@@ -61,6 +61,38 @@ def motion_kernel(size: int, ends: Sequence[int], motion: str = "centred") -> Te
     down = (1 - (y0 + (y1 - y0) * share - place).abs()).clamp(min=0)
     kernel = down.T @ across
     return kernel / kernel.sum()
+
+
+def line_ends(size: int, drawn: Sequence[float]) -> list[int]:
+    """Two different pixels of a kernel of ``size``, x, y, x, y, from two uniform draws."""
+    one = int(drawn[0] * size**2)
+    other = (one + 1 + int(drawn[1] * (size**2 - 1))) % size**2
+    return [one % size, one // size, other % size, other // size]
+
+
+def gaussian_kernel(size: int) -> Tensor:
+    """Binomial weights (size, size), OpenCV's Gaussian of 3 and of 5 px."""
+    weights = [math.comb(size - 1, place) for place in range(size)]
+    line = torch.tensor(weights, dtype=torch.float64) / 2 ** (size - 1)
+    return line[:, None] * line
+
+
+def filtered_each(images: Tensor, kernels: Tensor) -> Tensor:
+    """Each of ``images`` (n, C, rows, cols) under its own of ``kernels`` (n, k, k), k odd.
+
+    As ``filtered``, but one pass of shifted images for all.
+    """
+    size = kernels.shape[1]
+    reach = size // 2
+    padded = functional.pad(images, (reach,) * 4, mode="reflect")
+    rows, cols = images.shape[2:]
+    weights = kernels.to(images.device, images.dtype)[:, :, :, None, None, None]
+    out = torch.zeros_like(images)
+    for row in range(size):
+        for col in range(size):
+            part = padded[:, :, row : row + rows, col : col + cols]
+            out.addcmul_(part, weights[:, row, col])
+    return out
 
 
 def median_filtered(slices: Tensor, size: int) -> Tensor:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 MODELS = NamedModules(
     "models",
     "architecture",
-    frozenset({"packed_convolution", "packed_volumes", "paired_slices"}),
+    frozenset({"grader_parts", "packed_convolution", "packed_volumes", "paired_slices"}),
 )
 model_names = MODELS.names
 module_of = MODELS.module_of

@@ -22,6 +22,7 @@ from spinegrade.imaging.disturb import (
     add_noise,
     filtered,
     gaussian_filtered,
+    line_ends,
     median_filtered,
     motion_kernel,
 )
@@ -227,7 +228,7 @@ def disturbed(seen: Tensor, settings: Augmentation, look: Sequence[float]) -> Te
     sizes = range(3, settings.blur_px + 1, 2)
     width = sizes[int(size * len(sizes))]
     if chosen == "motion":
-        return filtered(seen, motion_kernel(width, _ends(width, ends), settings.motion))
+        return filtered(seen, motion_kernel(width, line_ends(width, ends), settings.motion))
     if chosen == "gaussian":
         return gaussian_filtered(seen, width)
     if chosen == "median":
@@ -235,13 +236,6 @@ def disturbed(seen: Tensor, settings: Augmentation, look: Sequence[float]) -> Te
     low, high = settings.noise_variance
     seed = int(low_seed * 2**31) * 2**31 + int(high_seed * 2**31)
     return add_noise(seen, low + variance * (high - low), seed).clamp_(-1, 1)
-
-
-def _ends(width: int, drawn: Sequence[float]) -> list[int]:
-    """Two different pixels of a kernel, x, y, x, y,, from two uniform draws."""
-    one = int(drawn[0] * width**2)
-    other = (one + 1 + int(drawn[1] * (width**2 - 1))) % width**2
-    return [one % width, one // width, other % width, other // width]
 
 
 def _check(slices: Tensor, lengths: Sequence[int], points: Tensor, known: Tensor) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -110,6 +111,19 @@ def _best(level: pd.DataFrame, side: str) -> dict[str, Any] | None:
     return rows.loc[rows["confidence"].idxmax()].to_dict()
 
 
+def _check_sampled(roi_set: RoiSet, keypoints: pd.DataFrame, stacks: Iterable[Stack]) -> None:
+    """Refuse slices sampled from the patient's right to left in stacks that run otherwise."""
+    homes = set(keypoints[["study", "series", "stack"]].itertuples(index=False, name=None))
+    for stack in stacks:
+        key = stack.study, stack.series, stack.stack
+        if roi_set.image is None and key in homes and stack.plane != "sagittal":
+            raise SpinegradeError(
+                f"rois.sets.{roi_set.name}.slices.sampled: the points of {roi_set.detector} lie "
+                f"in {stack.plane} stacks (study {stack.study}, series {stack.series}); only "
+                "sagittal ones run from the patient's right to left"
+            )
+
+
 def crop_study(
     roi_set: RoiSet, points: pd.DataFrame, stacks: Sequence[Stack], jitter: Jitter
 ) -> tuple[list[NDArray[np.uint8]], list[dict[str, Any]]]:
@@ -129,8 +143,10 @@ def crop_study(
         stack = centre.stack
         if stack.path not in opened:
             opened[stack.path] = stack.open()
-        affine = crop_affine(roi_set, stack, centre.point_px)
-        crops.append(crop_pixels(roi_set, stack, opened[stack.path], affine))
+        few = roi_set.slices.sampled
+        sampled = few.indices(stack.slices, cell.side) if few else None
+        affine = crop_affine(roi_set, stack, centre.point_px, sampled)
+        crops.append(crop_pixels(roi_set, stack, opened[stack.path], affine, sampled))
         slice_mm = float(np.linalg.norm(affine[:3, 2]))
         slice_sd = jitter.in_plane_sd_mm / slice_mm if centre.crosses_planes else jitter.slice_sd
         x_mm, y_mm, z_mm = to_mm(stack.affine, [centre.point_px])[0]
@@ -170,13 +186,17 @@ def crop_shard(
     Studies come in the order of their names, cells in that of ``names.LUMBAR_CELLS``. A cell
     without a keypoint gets no row, and a study whose volume cannot be read is logged and
     left out: both are filled with the prior later. Studies without a label or a fold keep
-    null there; so do all with ``folds`` None, when every study is new to the models.
+    null there; so do all with ``folds`` None, when every study is new to the models. Raises
+    SpinegradeError for a volume that is not there, and for slices sampled in stacks that are not
+    sagittal.
     """
     by_study: dict[str, list[Stack]] = defaultdict(list)
     for stack in stacks:
         if not stack.path.exists():
             raise SpinegradeError(f"{stack.path}: no such volume; run convert_dicom again")
         by_study[stack.study].append(stack)
+    if roi_set.slices.sampled:
+        _check_sampled(roi_set, keypoints, itertools.chain.from_iterable(by_study.values()))
     groups = keypoints.groupby("study", sort=True)
     crops: list[NDArray[np.uint8]] = []
     rows: list[dict[str, Any]] = []

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spinegrade.geometry.affine import Affine, normal, to_mm
-from spinegrade.rois.settings import RoiSet
+from spinegrade.rois.settings import InPlane, RoiSet
 from spinegrade.volumes import Stack, resample_grid
 
 # In LPS: where a crop's x and y grow. Sagittal: to the back, to the feet. Axial: to the
@@ -38,41 +38,132 @@ def in_plane_steps(stack: Stack) -> tuple[NDArray[np.float64], NDArray[np.float6
     return x, y
 
 
-def crop_affine(roi_set: RoiSet, stack: Stack, centre: ArrayLike) -> Affine:
-    """Affine of a stored crop: its (x_px, y_px, slice) in rois.npy to LPS mm.
+def crop_steps(in_plane: InPlane, stack: Stack) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Steps (3,) in mm of a crop's pixels along its x and its y."""
+    steps = in_plane_steps(stack)
+    pixels = [e / n for e, n in zip(in_plane.extent[::-1], in_plane.seen_px[::-1], strict=True)]
+    if in_plane.unit == "px":
+        return steps[0] * pixels[0], steps[1] * pixels[1]
+    units_mm = np.ones(2)
+    if in_plane.unit != "mm":
+        count = np.abs(np.linalg.solve(stack.affine[:3, :3], np.stack(steps, axis=1)))[:2]
+        along = np.array([stack.cols, stack.rows]) @ (count > 0.5)
+        units_mm = along * np.linalg.norm(steps, axis=1) / in_plane.frame_px
+    if in_plane.unit == "frame":
+        units_mm[:] = units_mm.max()
+    x_step, y_step = (
+        step / np.linalg.norm(step) * number * unit_mm
+        for step, number, unit_mm in zip(steps, pixels, units_mm, strict=True)
+    )
+    return x_step, y_step
 
-    ``centre`` (3,) is (x_px, y_px, index) in the stack; it falls on the middle of the stored
-    array, ((width - 1) / 2, (height - 1) / 2, (slices - 1) / 2), margins included. The slice
-    axis runs as the stack's index.
+
+def place_crop(
+    steps: NDArray[np.float64], stack: Stack, centre: ArrayLike, shape: tuple[int, int, int]
+) -> Affine:
+    """Affine of an array of ``shape`` (slices, rows, cols) whose middle is at ``centre``.
+
+    ``steps`` (3, 3) has the mm of one step along x, y and slices as its columns; ``centre`` (3,)
+    is (x_px, y_px, index) in the stack.
     """
-    x_step, y_step = in_plane_steps(stack)
-    plane = roi_set.in_plane
-    if plane.unit == "mm":
-        spacing_mm = plane.size / plane.output_px
-        x_step = x_step / np.linalg.norm(x_step) * spacing_mm
-        y_step = y_step / np.linalg.norm(y_step) * spacing_mm
-    else:
-        x_step, y_step = (step * plane.size / plane.output_px for step in (x_step, y_step))
-    slice_step = stack.affine[:3, 2]
-    if roi_set.slices.spacing_mm is not None:
-        slice_step = normal(stack.affine) * roi_set.slices.spacing_mm
     affine = np.eye(4)
-    affine[:3, :3] = np.stack([x_step, y_step, slice_step], axis=1)
-    middle = (np.array(roi_set.stored_shape[::-1]) - 1) / 2
-    affine[:3, 3] = to_mm(stack.affine, [centre])[0] - affine[:3, :3] @ middle
+    affine[:3, :3] = steps
+    middle = (np.array(shape[::-1]) - 1) / 2
+    affine[:3, 3] = to_mm(stack.affine, [centre])[0] - steps @ middle
     return affine
 
 
+def crop_affine(
+    roi_set: RoiSet,
+    stack: Stack,
+    centre: ArrayLike,
+    sampled: NDArray[np.int64] | None = None,
+) -> Affine:
+    """Affine of a stored crop: its (x_px, y_px, slice) in rois.npy to LPS mm.
+
+    ``centre`` (3,) is (x_px, y_px, index) in the stack; it falls on the middle of the stored
+    array, ((width - 1) / 2, (height - 1) / 2, (slices - 1) / 2), margins included, unless the
+    set keeps crops inside. The slice axis runs as the stack's index.
+
+    Of ``sampled`` slices (indices in the stack) the centre's own index means nothing. The affine
+    leads from the first one to the last in even steps; the exact place of each is its index.
+    """
+    slice_step = stack.affine[:3, 2]
+    if sampled is not None:
+        # Where one slice is repeated, a step of 0 would be no affine.
+        step = (sampled[-1] - sampled[0]) / max(len(sampled) - 1, 1) or 1.0
+        slice_step = slice_step * step
+        centre = *np.asarray(centre)[:2], sampled[0] + step * (len(sampled) - 1) / 2
+    elif roi_set.slices.spacing_mm is not None:
+        slice_step = normal(stack.affine) * roi_set.slices.spacing_mm
+    steps = np.stack([*crop_steps(roi_set.in_plane, stack), slice_step], axis=1)
+    if roi_set.keep_inside:
+        centre = _inside(roi_set, stack, centre, steps, along=sampled is None)
+    return place_crop(steps, stack, centre, roi_set.stored_shape)
+
+
+def _inside(
+    roi_set: RoiSet,
+    stack: Stack,
+    centre: ArrayLike,
+    steps: NDArray[np.float64],
+    along: bool,
+) -> NDArray[np.float64]:
+    """The nearest centre around which the crop, margin apart, lies within the image.
+
+    In the middle of the image where the crop is larger; of its slices too, if ``along``.
+    """
+    moved = np.array(centre, float)
+    to_stack = np.abs(np.linalg.solve(stack.affine[:3, :3], steps))
+    rows, cols = roi_set.in_plane.seen_px
+    reach = to_stack[:2, :2] @ np.array([cols, rows]) / 2
+    for axis, length in enumerate((stack.cols, stack.rows)):
+        # From the outer edge of the first pixel to that of the last.
+        moved[axis] = _between(moved[axis], reach[axis] - 0.5, length - 0.5 - reach[axis])
+    if along:
+        half = to_stack[2, 2] * (roi_set.slices.count - 1) / 2
+        low, high = half, stack.slices - 1 - half
+        if roi_set.slices.spacing_mm is None and low > high:
+            low = high = (stack.slices - 1) // 2  # no interpolation between own slices
+        moved[2] = _between(moved[2], low, high)
+    return moved
+
+
+def _between(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high) if low <= high else (low + high) / 2
+
+
 def crop_pixels(
-    roi_set: RoiSet, stack: Stack, volume: NDArray[np.generic], affine: Affine
+    roi_set: RoiSet,
+    stack: Stack,
+    volume: NDArray[np.generic],
+    affine: Affine,
+    sampled: NDArray[np.int64] | None = None,
 ) -> NDArray[np.uint8]:
-    """The crop's values, uint8 (slices, height, width), by the stack's intensity window.
+    """The crop's values, uint8 (slices, height, width); see ``read_crop``.
+
+    ``affine`` and ``sampled`` as in ``crop_affine``.
+    """
+    shape = roi_set.stored_shape
+    if sampled is None:
+        return read_crop(stack, volume, affine, shape)
+    slices = []
+    for index in sampled:
+        own = affine.copy()
+        own[:3, 3] += stack.affine[:3, 2] * (index - sampled[0])
+        slices.append(read_crop(stack, volume, own, (1, *shape[1:])))
+    return np.concatenate(slices)
+
+
+def read_crop(
+    stack: Stack, volume: NDArray[np.generic], affine: Affine, shape: tuple[int, int, int]
+) -> NDArray[np.uint8]:
+    """Values of ``shape`` (slices, rows, cols) at ``affine``, uint8, by the stack's window.
 
     One trilinear interpolation of ``volume``. Crop pixels larger than one and a half of the
     stack's are averages over a finer grid, so that fine noise does not alias. Beyond the
     image's edge it is 0; beyond the first and last slice, that slice again.
     """
-    shape = roi_set.stored_shape
     steps = in_plane_steps(stack)
     finer = [
         max(1, int(np.ceil(np.linalg.norm(affine[:3, axis]) / np.linalg.norm(steps[axis]) - 0.5)))

@@ -1,0 +1,1 @@
+"""Grading crops and axial sequences that other rooms made: training, prediction."""

@@ -1,0 +1,242 @@
+"""Prediction of the two-stage graders: answers by hand, looks, and no leak."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from spinegrade.errors import SpinegradeError
+from spinegrade.names import PROBABILITY_COLUMNS
+from spinegrade.tables import read_table
+from spinegrade.two_stage import predict as predict_module
+from spinegrade.two_stage.looks import plain_look
+from spinegrade.two_stage.network import Seen, build_network, logits_of
+from spinegrade.two_stage.predict import Model, predict, predict_two_stage
+from spinegrade.two_stage.samples import Batch
+from spinegrade.two_stage.stores import samples_of
+from torch import nn
+from two_stage_helpers import SHAPES, paths_of, small, train, write_cohort
+
+CPU = torch.device("cpu")
+NAMES = [f"s{number:03d}" for number in range(9)]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    return write_cohort(tmp_path_factory.mktemp("cohort"))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, cohort) -> list[str]:
+    folder = tmp_path_factory.mktemp("trained")
+    settings = small(training={"epochs": 1})
+    return [train(folder, cohort, settings, fold) for fold in (0, 1)]
+
+
+def samples(cohort, settings):
+    return samples_of(settings, SHAPES, paths_of(cohort, settings), NAMES, None)
+
+
+def run(cohort, folder: Path, weights: list[str], folds: str | None) -> tuple[pd.DataFrame, ...]:
+    settings = small(training={"epochs": 1})
+    predict_two_stage(
+        settings=settings,
+        shapes=SHAPES,
+        studies_path=cohort["studies"],
+        folds_path=folds,
+        paths=paths_of(cohort, settings),
+        weights_paths=weights,
+        out_of_fold_path=str(folder / "oof.parquet"),
+        new_path=str(folder / "new.parquet"),
+        seed=7,
+        math_threads=1,
+        device="cpu",
+    )
+    tables = (read_table(folder / f"{name}.parquet", "predictions") for name in ("oof", "new"))
+    return tuple(tables)
+
+
+class Counts(nn.Module):
+    """Logits of the crop's brightness, the row of the group and the level: told by hand."""
+
+    def __init__(self, fold: int = 0) -> None:
+        super().__init__()
+        self.fold = fold
+
+    def forward(self, sagittal, sagittal_there):
+        bright = sagittal.mean(dim=(3, 4, 5))
+        return torch.stack([bright, bright * 0 + self.fold, bright * 0], dim=-1)
+
+
+def test_each_study_by_its_own_fold_and_new_ones_by_the_mean_of_logits(cohort, monkeypatch):
+    settings = small()
+
+    def loaded(path, *_):
+        fold = int(path)
+        return Counts(fold * 2), Seen("grader", "view_plain", fold, "last", "", (), ())
+
+    monkeypatch.setattr(predict_module, "load_network", loaded)
+    studies = read_table(cohort["studies"], "studies")
+    folds = {f"s{number:03d}": number % 2 for number in range(8)}
+    rows = samples(cohort, settings)
+    table = predict(settings, SHAPES, rows, studies, folds, ["1", "0"], CPU)
+    assert len(table) == 9 * 10
+    batch = rows.read(np.arange(9))
+    middle = batch.images["sagittal"][..., 4:28, 4:28].float() / 127.5 - 1
+    bright = middle.mean(dim=(3, 4, 5)).double()
+    for study, fold, second in (("s003", 1, 2.0), ("s004", 0, 0.0), ("s008", None, 1.0)):
+        mine = table[(table["study"] == study) & (table["level"] == "l4_l5")]
+        row = mine[mine["side"] == "right"].iloc[0]
+        assert (pd.isna(row["fold"]) and fold is None) or row["fold"] == fold
+        logits = torch.tensor([float(bright[NAMES.index(study), 1, 3]), second, 0.0])
+        expected = logits.softmax(dim=0).numpy()
+        np.testing.assert_allclose(
+            row[list(PROBABILITY_COLUMNS)].to_numpy(float), expected, atol=1e-5
+        )
+    everyone = predict(settings, SHAPES, rows, studies, None, ["0", "1"], CPU)
+    assert everyone["fold"].isna().all() and len(everyone) == 90
+
+
+def test_the_tables_are_those_of_every_classifier(tmp_path, cohort, trained):
+    out_of_fold, new = run(cohort, tmp_path, trained, cohort["folds"])
+    assert len(out_of_fold) == 80 and set(new["study"]) == {"s008"} and len(new) == 10
+    assert set(out_of_fold["condition"]) == {"neural_foraminal_narrowing"}
+    folds = read_table(cohort["folds"], "folds").set_index("study")["fold"]
+    assert (out_of_fold["study"].map(folds) == out_of_fold["fold"]).all()
+    for table in (out_of_fold, new):
+        np.testing.assert_allclose(table[list(PROBABILITY_COLUMNS)].sum(axis=1), 1)
+
+
+def test_a_study_that_was_learnt_from_is_refused(tmp_path, cohort, trained):
+    folds = read_table(cohort["folds"], "folds")
+    folds["fold"] = 1 - folds["fold"]
+    folds.to_parquet(tmp_path / "folds.parquet", index=False)
+    with pytest.raises(SpinegradeError, match="was trained on 4 studies that it is to predict"):
+        run(cohort, tmp_path, trained, str(tmp_path / "folds.parquet"))
+    with pytest.raises(SpinegradeError, match="was trained on 4 studies"):
+        run(cohort, tmp_path, trained, None)
+
+
+def test_one_study_planted_in_the_record_is_found(tmp_path, cohort, trained):
+    planted = tmp_path / "planted.safetensors"
+    with safe_open(trained[0], "pt") as file:
+        record = json.loads(file.metadata()["training"])
+    record["trained_on"].append("s002")
+    save_file(load_file(trained[0]), planted, {"training": json.dumps(record)})
+    with pytest.raises(SpinegradeError, match=r"planted.* 1 studies .* s002 among them"):
+        run(cohort, tmp_path, [str(planted), trained[1]], cohort["folds"])
+
+
+def test_a_fold_without_weights_is_refused(tmp_path, cohort, trained):
+    with pytest.raises(SpinegradeError, match=r"grader grader: no weights for the folds \[1\]"):
+        run(cohort, tmp_path, trained[:1], cohort["folds"])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"nothing", "cannot be read"),
+        (None, "does not say what it was trained on"),
+    ],
+)
+def test_other_files_are_refused(tmp_path, cohort, trained, content, words):
+    path = tmp_path / "other.safetensors"
+    path.write_bytes(content or b"")
+    if content is None:
+        save_file(load_file(trained[0]), path)
+    with pytest.raises(SpinegradeError, match=words):
+        run(cohort, tmp_path, [str(path), trained[1]], cohort["folds"])
+
+
+def test_flips_average_the_logits_of_both_looks(cohort):
+    class Left(nn.Module):
+        """The mean of the left half of each crop."""
+
+        def forward(self, sagittal, sagittal_there):
+            half = sagittal[..., : sagittal.shape[-1] // 2].mean(dim=(3, 4, 5))
+            return torch.stack([half, half * 0, half * 0], dim=-1)
+
+    settings = small()
+    rows = samples(cohort, settings)
+    options = (settings, SHAPES, CPU, torch.float32)
+    once, both = (logits_of(Left(), rows, *options, tta)[..., 0] for tta in ("none", "flips"))
+    images = rows.read(np.arange(9)).images["sagittal"][..., 4:28, 4:28].double() / 127.5 - 1
+    left, right = images[..., :12].mean(dim=(3, 4, 5)), images[..., 12:].mean(dim=(3, 4, 5))
+    np.testing.assert_allclose(once, left.flatten(1), atol=1e-6)
+    np.testing.assert_allclose(both, ((left + right) / 2).flatten(1), atol=1e-6)
+
+
+def test_left_right_sees_the_other_side_with_slices_reversed(cohort):
+    class FirstSlice(nn.Module):
+        """The first slice of each crop, told apart by group."""
+
+        def forward(self, sagittal, sagittal_there):
+            first = sagittal[:, :, :, 0].mean(dim=(3, 4))
+            group = torch.arange(2.0)[None, :, None].expand(first.shape)
+            return torch.stack([first, group, first * 0], dim=-1)
+
+    settings = small()
+    rows = samples(cohort, settings)
+    found = logits_of(FirstSlice(), rows, settings, SHAPES, CPU, torch.float32, "left_right")
+    images = rows.read(np.arange(9)).images["sagittal"][..., 4:28, 4:28].double() / 127.5 - 1
+    slices = images.mean(dim=(4, 5)).flatten(1, 2)
+    # The cell's own crop both times; in the mirror its last slice is the first, its side the other.
+    np.testing.assert_allclose(found[..., 0], (slices[..., 0] + slices[..., 2]) / 2, atol=1e-6)
+    np.testing.assert_allclose(found[..., 1], 0.5)
+
+
+def test_an_axial_grader_sees_a_mirrored_patient_as_the_other_side(cohort):
+    """Its sides are one: who exchanges the crops of a study, mirrored, exchanges the answers."""
+    settings = small("axial_side")
+    rows = samples(cohort, settings)
+    torch.manual_seed(3)
+    network = build_network(settings, SHAPES).eval()
+    batch = rows.read(np.arange(3))
+    turned = Batch(
+        {
+            "axial": batch.images["axial"].flip(1).flip(-1),
+            "sagittal": batch.images["sagittal"].flip(1).flip(3),
+        },
+        batch.there,
+        batch.aspects,
+        batch.grades,
+    )
+    with torch.inference_mode():
+        own, other = (
+            network(**plain_look(one, settings, SHAPES, "plain")) for one in (batch, turned)
+        )
+    assert own.shape == (3, 2, 5, 3)
+    torch.testing.assert_close(own, other.flip(1))
+    assert not torch.allclose(own, other)
+
+
+def test_an_axial_grader_predicts_the_recesses(tmp_path, cohort):
+    settings = small("axial_side", training={"epochs": 1, "batch_size": 2}, tta="flips")
+    weights = [train(tmp_path, cohort, settings, fold) for fold in (0, 1)]
+    studies = read_table(cohort["studies"], "studies")
+    folds = {f"s{number:03d}": number % 2 for number in range(8)}
+    rows = samples(cohort, settings)
+    table = predict(settings, SHAPES, rows, studies, folds, weights, CPU)
+    assert set(table["condition"]) == {"subarticular_stenosis"} and len(table) == 90
+    assert table["fold"].isna().sum() == 10
+
+
+def test_models_come_in_the_order_of_folds(cohort, trained):
+    settings = small(training={"epochs": 1})
+    studies = read_table(cohort["studies"], "studies")
+    folds = {f"s{number:03d}": number % 2 for number in range(8)}
+    arguments = (settings, SHAPES, studies, folds, CPU)
+    models = predict_module.load_models(trained[::-1], *arguments)
+    assert [model.seen.fold for model in models] == [0, 1]
+    assert isinstance(models[0], Model)

@@ -1,0 +1,271 @@
+"""Training of the two-stage graders: they learn, resume bit for bit, and keep the right epoch."""
+
+from __future__ import annotations
+
+import math
+import pydoc
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from killing import Killed, killed_at
+from safetensors.torch import load_file
+from spinegrade.errors import SpinegradeError
+from spinegrade.runtime.average import MovingAverage
+from spinegrade.tables import read_table, write_table
+from spinegrade.two_stage.network import load_network, logits_of
+from spinegrade.two_stage.stores import samples_of
+from spinegrade.two_stage.trainer import GraderTrainer, graded_loss, parameter_groups
+from two_stage_helpers import SHAPES, paths_of, small, train, write_cohort
+
+CPU = torch.device("cpu")
+PUBLISHED = {"columns": "published", "crops": {"foraminal": "foramen_set", "canal": "canal_set"}}
+# Four studies outside fold 1 in batches of two: two steps an epoch, four in all.
+DISTURBED = {
+    "encoder": {"backbone": "test_resnet", "drop_path": 0.3},
+    "dropout": 0.3,
+    "augmentation": {"mixup": 0.5},
+    "training": {"batch_size": 2},
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    return write_cohort(tmp_path_factory.mktemp("cohort"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, cohort) -> tuple[bytes, str]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    weights = train(folder, cohort, small(**DISTURBED), 1)
+    return Path(weights).read_bytes(), (folder / "1.csv").read_text()
+
+
+def samples(cohort, settings, studies=None):
+    names = studies or [f"s{number:03d}" for number in range(9)]
+    labels = read_table(cohort["labels"], "labels")
+    return samples_of(settings, SHAPES, paths_of(cohort, settings), names, labels)
+
+
+def test_crops_and_grades_lie_in_their_columns(cohort):
+    found = samples(cohort, small())
+    assert len(found) == 9 and found.grades.shape == (9, 10)
+    table = read_table(cohort["crops"]["foramen_set"][1][0], "rois")
+    array = np.load(cohort["crops"]["foramen_set"][0][0], mmap_mode="r", allow_pickle=False)
+    row = table[
+        (table["study"] == "s001") & (table["side"] == "right") & (table["level"] == "l3_l4")
+    ]
+    batch = found.read(np.array([3, 1]))
+    # The patient's right is the second group; the outer stored slices are the margin.
+    expected = array[int(row["row"].iloc[0]), 1:4]
+    np.testing.assert_array_equal(batch.images["sagittal"][1, 1, 2], expected)
+    assert int(batch.grades[1, 5 + 2]) == int(row["grade"].iloc[0])
+    assert found.places()[0, 5 + 2].tolist() == [2, 2]
+    assert (found.grades[8] == -1).all() and found.speaks[8].all(), "the new study has no grade"
+
+
+def test_a_cell_without_a_crop_has_no_grade_that_counts(tmp_path, cohort):
+    settings = small()
+    arrays, tables = paths_of(cohort, settings)
+    table = read_table(tables[0], "rois")
+    gone = (table["study"] == "s001") & (table["level"] == "l1_l2") & (table["side"] == "left")
+    kept = table[~gone & (table["study"] != "s002")].reset_index(drop=True)
+    np.save(tmp_path / "rois.npy", np.load(arrays[0], allow_pickle=False)[kept["row"].astype(int)])
+    write_table(tmp_path / "rois.parquet", kept.assign(row=range(len(kept))), "rois")
+    paths = paths_of(cohort, settings)._replace(
+        arrays=[str(tmp_path / "rois.npy"), arrays[1]],
+        tables=[str(tmp_path / "rois.parquet"), tables[1]],
+    )
+    labels = read_table(cohort["labels"], "labels")
+    found = samples_of(settings, SHAPES, paths, ["s001", "s002", "s003"], labels)
+    assert found.studies == ("s001", "s003"), "a study without a crop has no row"
+    assert found.grades[0, 0] == -1 and not found.speaks[0, 0] and found.speaks[0, 1:].all()
+    batch = found.read(np.array([0]))
+    assert (
+        not batch.there["sagittal_there"][0, 0, 0] and not batch.images["sagittal"][0, 0, 0].any()
+    )
+
+
+def test_the_published_columns_are_seen_and_not_graded(cohort):
+    found = samples(cohort, small(**PUBLISHED))
+    batch = found.read(np.arange(2))
+    assert batch.images["sagittal"].shape[:4] == (2, 3, 5, 3) and found.grades.shape == (9, 15)
+    assert (found.grades[:, :5] == -1).all() and not found.speaks[:, :5].any()
+    assert batch.there["sagittal_there"].all() and (found.grades[:8, 5:] >= 0).all()
+
+
+def test_crops_of_the_other_plane_are_refused(cohort):
+    settings = small(condition="canal", crops={"canal": "recess_set"})
+    with pytest.raises(
+        SpinegradeError, match=r"roi set recess_set: the crop of study .* not sagittal"
+    ):
+        samples(cohort, settings)
+
+
+UPDATE = "spinegrade.runtime.average.MovingAverage.update"
+MOMENTS = {
+    "in the first epoch": (UPDATE, 2, 1),
+    "after the first epoch": (UPDATE, 3, 2),
+    "in the second epoch": (UPDATE, 4, 3),
+    "before the weights are written": ("spinegrade.two_stage.training.save_network", 1, 4),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_training_ends_in_the_same_bytes(
+    tmp_path, cohort, undisturbed, monkeypatch, moment
+):
+    settings = small(**DISTURBED)
+    place, call, kept = MOMENTS[moment]
+    owner, name = pydoc.locate(place.rpartition(".")[0]), place.rpartition(".")[2]
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        killed_at(patch, owner, name, call)
+        train(tmp_path, cohort, settings, 1, checkpoint_minutes=0)
+    assert (tmp_path / "1.pt").exists() and not (tmp_path / "1.csv").exists()
+    with monkeypatch.context() as patch:
+        steps = killed_at(patch, MovingAverage, "update", -1)
+        weights = train(tmp_path, cohort, settings, 1)
+    assert len(steps) == 4 - kept, "what was done and kept was done again"
+    assert (Path(weights).read_bytes(), (tmp_path / "1.csv").read_text()) == undisturbed
+    assert not (tmp_path / "1.pt").exists()
+
+
+def test_the_schedule_by_hand(cohort):
+    training = {"epochs": 5, "batch_size": 2, "learning_rate": 0.1, "warmup": 0.2}
+    trainer = GraderTrainer(
+        samples(cohort, small(), [f"s{k:03d}" for k in range(8)]), small(training=training),
+        SHAPES, 0, 1, CPU,
+    )  # fmt: skip
+    # 4 steps an epoch, 20 in all, of which 4 warm up.
+    rates = [trainer.learning_rate(step) for step in range(20)]
+    assert rates[:5] == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1])
+    assert rates[12] == pytest.approx(0.05 * (1 + math.cos(0.95 * math.pi / 2)))
+    assert all(a >= b for a, b in pairwise(rates[4:]))
+    longer = small(training={**training, "schedule_epochs": 10})
+    trainer.settings = longer
+    assert trainer.learning_rate(7) == pytest.approx(0.1), "the warm-up of 40 steps is 8"
+
+
+def test_biases_do_not_decay():
+    network = torch.nn.ModuleDict(
+        {
+            "linear": torch.nn.Linear(2, 3),
+            "gru": torch.nn.GRU(2, 2),
+            "norm": torch.nn.BatchNorm1d(2),
+        }
+    )
+    decaying, still = parameter_groups(network, 0.5)
+    assert (decaying["weight_decay"], still["weight_decay"]) == (0.5, 0.0)
+    assert [tuple(p.shape) for p in still["params"]] == [(3,), (6,), (6,), (2,)]
+    assert len(decaying["params"]) == 4
+
+
+def test_parts_of_a_step_add_up_to_the_whole(cohort):
+    """With a loss of as many graded rows in every column; without batch statistics."""
+    found = {}
+    for accumulate in (1, 2):
+        changed = {
+            "training": {"batch_size": 4, "accumulate": accumulate, "grade_weights": [1, 1, 1]}
+        }
+        still = {"base": 0, "flip": 0, "jitter": 0}
+        settings = small(
+            encoder={"backbone": "test_efficientnet_gn"}, augmentation=still, **changed
+        )
+        torch.manual_seed(1)
+        rows = samples(cohort, settings, ["s000", "s001", "s002", "s003"])
+        trainer = GraderTrainer(rows, settings, SHAPES, 0, 1, CPU)
+        trainer.train_step(next(trainer.batches()))
+        gradients = {name: p.grad for name, p in trainer.network.named_parameters()}
+        found[accumulate] = (float(trainer.history[0]["loss"]), gradients)
+    assert found[1][0] == pytest.approx(found[2][0], rel=1e-4)
+    for name, value in found[1][1].items():
+        torch.testing.assert_close(value, found[2][1][name], rtol=1e-3, atol=1e-5)
+
+
+def test_it_learns_the_size_of_the_blob(cohort):
+    training = {"learning_rate": 0.005, "epochs": 30, "batch_size": 2, "accumulate": 1}
+    training |= {"average_decay": 0.8}
+    settings = small(training=training, augmentation={"base": 0.2, "jitter_px": 1})
+    rows = samples(cohort, settings, [f"s{k:03d}" for k in range(6)])
+    trainer = GraderTrainer(rows, settings, SHAPES, 0, 1, CPU)
+    for batches in trainer.batches():
+        trainer.train_step(batches)
+    assert trainer.history[-1]["loss"] < 0.5 * trainer.history[0]["loss"]
+    held_out = samples(cohort, settings, ["s006", "s007"])
+    options = (settings, SHAPES, CPU, torch.float32)
+    assert graded_loss(logits_of(trainer.average.model, held_out, *options), held_out) < 0.5
+
+
+def test_graded_loss_is_the_mean_of_the_conditions(cohort):
+    rows = samples(cohort, small())
+    logits = np.zeros((9, 10, 3))
+    assert graded_loss(logits, rows) == pytest.approx(math.log(3))
+    logits[..., 0] = math.log(2)
+    weight = np.array([1, 2, 4])[rows.grades[:8]]
+    chance = np.array([math.log(2), math.log(4), math.log(4)])[rows.grades[:8]]
+    assert graded_loss(logits, rows) == pytest.approx((weight * chance).sum() / weight.sum())
+
+
+def test_published_keeps_the_best_epoch_on_the_held_out_fold_and_stops(
+    tmp_path, cohort, monkeypatch
+):
+    scores = iter([0.9, 0.5, 0.7, 0.6, 0.4])
+    kept = []
+
+    def scored(self):
+        kept.append({k: v.clone() for k, v in self.average.model.state_dict().items()})
+        return next(scores)
+
+    monkeypatch.setattr(GraderTrainer, "choice_loss", scored)
+    settings = small(select="published", training={"epochs": 5, "patience": 2})
+    weights = train(tmp_path, cohort, settings, 0)
+    history = pd.read_csv(tmp_path / "0.csv")
+    assert history["choice_loss"].tolist() == [0.9, 0.5, 0.7, 0.6], "after two worse ones it ends"
+    stored = load_file(weights)
+    assert all(torch.equal(value, kept[1][name]) for name, value in stored.items())
+    seen = load_network(weights, settings, SHAPES, CPU)[1]
+    assert seen.chosen_on == ("s000", "s002", "s004", "s006")
+    assert seen.trained_on == ("s001", "s003", "s005", "s007") == tuple(sorted(seen.refused))
+
+
+def test_an_inner_part_chooses_and_is_refused_too(tmp_path, cohort):
+    settings = small(select="inner", inner_share=0.5, training={"epochs": 1})
+    seen = load_network(train(tmp_path, cohort, settings, 0), settings, SHAPES, CPU)[1]
+    assert sorted([*seen.trained_on, *seen.chosen_on]) == ["s001", "s003", "s005", "s007"]
+    assert seen.refused == {"s001", "s003", "s005", "s007"} and seen.chosen_on
+    assert pd.read_csv(tmp_path / "0.csv")["choice_loss"].notna().all()
+
+
+def test_a_training_without_grades_is_refused(tmp_path, cohort):
+    labels = read_table(cohort["labels"], "labels")
+    write_table(tmp_path / "labels.parquet", labels.assign(grade=pd.NA), "labels")
+    bare = {**cohort, "labels": str(tmp_path / "labels.parquet")}
+    with pytest.raises(SpinegradeError, match="grader grader, fold 0: no study to learn from has"):
+        train(tmp_path, bare, small(), 0)
+
+
+def test_the_digest_tells_pixels_and_grades(tmp_path, cohort):
+    settings = small()
+    before = samples(cohort, settings).digest()
+    assert samples(cohort, settings).digest() == before
+    paths = paths_of(cohort, settings)
+    array = np.load(paths.arrays[1], allow_pickle=False)
+    array[3, 2, 8, 8] ^= 1
+    np.save(tmp_path / "rois.npy", array)
+    labels = read_table(cohort["labels"], "labels")
+    names = [f"s{number:03d}" for number in range(9)]
+    other = paths._replace(arrays=[paths.arrays[0], str(tmp_path / "rois.npy")])
+    assert samples_of(settings, SHAPES, other, names, labels).digest() != before
+    place = labels.index[labels["condition"] == "neural_foraminal_narrowing"][0]
+    labels.loc[place, "grade"] = (
+        2 - labels.loc[place, "grade"] if labels.loc[place, "grade"] != 1 else 0
+    )
+    assert samples_of(settings, SHAPES, paths, names, labels).digest() != before

@@ -1,0 +1,165 @@
+"""A made-up cohort of crops with its tables, and graders small enough for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from roi_helpers import write_crops
+from spinegrade.names import CONDITIONS, LUMBAR_LEVELS
+from spinegrade.settings import check_settings
+from spinegrade.tables import read_table, write_table
+from spinegrade.two_stage.settings import CropShape, Settings, settings_from_config
+from spinegrade.two_stage.stores import StorePaths
+from spinegrade.two_stage.training import train_two_stage
+
+PROJECT = Path(__file__).resolve().parents[2]
+# As roi_helpers stores them: 5 slices of 32 px, of which a network sees 3 of 24.
+SHAPE = CropShape(slices=3, slice_margin=1, rows=24, cols=24, margin_px=4)
+SETS = {
+    "canal_set": ([CONDITIONS[0]], False),
+    "foramen_set": ([CONDITIONS[1]], False),
+    "recess_set": ([CONDITIONS[2]], True),
+    "beside_set": ([CONDITIONS[2]], False),
+}
+SLICES, SIDE = 20, 32
+SHAPES = dict.fromkeys(SETS, SHAPE) | {
+    "levels": CropShape(slices=3, slice_margin=0, rows=SIDE, cols=SIDE, margin_px=0)
+}
+CROPS = {"canal": "canal_set", "foraminal": "foramen_set"}
+
+
+def small(architecture: str = "view_plain", **changed: Any) -> Settings:
+    """A grader of the smallest network; ``changed`` are keys of its block."""
+    condition = "foraminal"
+    block = {
+        "architecture": architecture,
+        "condition": condition,
+        "crops": {condition: CROPS[condition]},
+        "encoder": {"backbone": "test_resnet"},
+    }
+    if architecture == "all_view":
+        block["condition"] = None
+        block |= {"crops": {"canal": "canal_set", "foraminal": "foramen_set"}}
+        block |= {"sequence": "levels", "positions": 3}
+    if architecture == "axial_side":
+        block["condition"] = None
+        block["crops"] = {"subarticular": "recess_set", "beside": "beside_set"}
+    block |= changed
+    training = {"epochs": 2, "batch_size": 4, "learning_rate": 0.002}
+    block["training"] = training | changed.get("training", {})
+    config = yaml.safe_load((PROJECT / "workflow_config.yaml").read_text())
+    config["two_stage"] = {"graders": {"grader": block}}
+    check_settings(config)
+    return settings_from_config("grader", config["two_stage"]["graders"]["grader"])
+
+
+def write_cohort(folder: Path, studies: int = 8, folds: int = 2) -> dict[str, Any]:
+    """Crops of every kind, and the cohort's tables; the last study is new. Paths by name.
+
+    Study k is in fold k modulo ``folds``; half of the studies' crops lie in either shard.
+    """
+    crops, labels = {}, []
+    for number, (name, (conditions, axial)) in enumerate(SETS.items()):
+        crops |= write_crops(
+            folder, name, conditions, studies, axial=axial, folds=folds, seed=number
+        )
+        if name != "beside_set":
+            labels += [read_table(path, "rois") for path in crops[name][1]]
+    table = pd.concat(labels)[["study", "condition", "level", "side", "grade", "fold"]]
+    graded = table[table["fold"].notna()]
+    write_table(folder / "labels.parquet", graded.drop(columns="fold"), "labels")
+    names = sorted(set(table["study"]))
+    new = set(table.loc[table["fold"].isna(), "study"])
+    rows = {
+        "study": names,
+        "split": ["test" if name in new else "train" for name in names],
+        "region": "lumbar",
+        "shard": 0,
+        "series_count": 1,
+        "problem": None,
+    }
+    write_table(folder / "studies.parquet", pd.DataFrame(rows), "studies")
+    known = [name for name in names if name not in new]
+    fold_of = [number % folds for number in range(len(known))]
+    rows = {"study": known, "fold": fold_of, "stratum": 0}
+    write_table(folder / "folds.parquet", pd.DataFrame(rows), "folds")
+    return {
+        "crops": crops,
+        "sequences": write_sequences(folder, names, dict(zip(known, fold_of, strict=True))),
+        **{name: str(folder / f"{name}.parquet") for name in ("labels", "studies", "folds")},
+    }
+
+
+def write_sequences(
+    folder: Path, studies: list[str], folds: dict[str, int]
+) -> tuple[list[str], list[str]]:
+    """Two shards of axial stacks, whose slice k is of grey 10 k, in a second stack 10 k + 5.
+
+    L1/L2 lies at slices 16 to 19, L5/S1 at 0 to 3. Of study s001 there are two stacks, the second
+    of which is graded on the left alone; of study s002 L1/L2 is not shown.
+    """
+    arrays, tables = [], []
+    for shard, names in enumerate((studies[:4], studies[4:])):
+        rows, volumes = [], []
+        for study in names:
+            for stack in range(2 if study == "s001" else 1):
+                for number, level in enumerate(LUMBAR_LEVELS):
+                    if (study, level) == ("s002", "l1_l2"):
+                        continue
+                    first = 16 - 4 * number
+                    rows.append(
+                        {"study": study, "series": "9", "stack": stack}
+                        | {"start": SLICES * len(volumes), "slices": SLICES, "level": level}
+                        | {"z_index": first + 1.5, "first": first, "last": first + 3}
+                        | {"left_graded": True if study in folds else None}
+                        | {"right_graded": stack == 0 if study in folds else None}
+                        | {"confidence": 0.9, "source": "made up", "fold": folds.get(study)}
+                    )
+                grey = np.arange(SLICES, dtype=np.uint8) * 10 + 5 * stack
+                volumes.append(np.broadcast_to(grey[:, None, None], (SLICES, SIDE, SIDE)))
+        place = folder / "levels" / str(shard)
+        place.mkdir(parents=True)
+        np.save(place / "slices.npy", np.concatenate(volumes))
+        table = pd.DataFrame(rows).astype({"left_graded": "boolean", "right_graded": "boolean"})
+        write_table(place / "sequences.parquet", table, "sequences")
+        arrays.append(str(place / "slices.npy"))
+        tables.append(str(place / "sequences.parquet"))
+    return arrays, tables
+
+
+def paths_of(cohort: dict[str, Any], settings: Settings) -> StorePaths:
+    """The files of the roi sets that a grader reads, in their order."""
+    names = list(dict.fromkeys(settings.crops.values()))
+    arrays = [str(path) for name in names for path in cohort["crops"][name][0]]
+    tables = [str(path) for name in names for path in cohort["crops"][name][1]]
+    return StorePaths(arrays, tables, *(cohort["sequences"] if settings.sequence else ((), ())))
+
+
+def train(
+    folder: Path, cohort: dict[str, Any], settings: Settings, fold: int, **changed: Any
+) -> str:
+    """Train one fold with its outputs in ``folder``, and return the path of the weights."""
+    weights = str(folder / f"{fold}.safetensors")
+    arguments: dict[str, Any] = {
+        "settings": settings,
+        "shapes": SHAPES,
+        "fold": fold,
+        "studies_path": cohort["studies"],
+        "folds_path": cohort["folds"],
+        "labels_path": cohort["labels"],
+        "paths": paths_of(cohort, settings),
+        "weights_path": weights,
+        "history_path": str(folder / f"{fold}.csv"),
+        "checkpoint_path": str(folder / f"{fold}.pt"),
+        "code": "c0de",
+        "seed": 7,
+        "math_threads": 1,
+        "device": "cpu",
+        "checkpoint_minutes": 60,
+    }
+    train_two_stage(**{**arguments, **changed})
+    return weights

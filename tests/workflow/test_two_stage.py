@@ -1,0 +1,128 @@
+"""The two-stage graders on the miniature phantom: they train by fold and join the ensemble."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+CONFIGS = [PROJECT / "tests" / "workflow" / name for name in ("miniature.yaml", "two_stage.yaml")]
+RESULTS = Path("results/miniature")
+CONDITIONS = ["neural_foraminal_narrowing", "spinal_canal_stenosis", "subarticular_stenosis"]
+# By grader the roi sets whose crops are of the cells that it grades.
+GRADERS = {
+    "foramen_gru": ["foramen_sagittal"],
+    "canal_levels": ["canal_sagittal"],
+    "foramen_gate": ["foramen_sagittal"],
+    "recess": ["recess_axial"],
+}
+KEY = ["study", "condition", "level", "side"]
+pytestmark = pytest.mark.workflow
+
+
+def snakemake(folder: Path, configs: list[Path], *arguments: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile")]
+    command += ["--workflow-profile", str(PROJECT / "profiles" / "default")]
+    command += ["--directory", str(folder), "--cores", "2", "--configfile", *map(str, configs)]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def planned(words: str) -> dict[str, int]:
+    """Jobs by rule of the table that a run begins with."""
+    table = words.partition("Job stats:")[2].partition("total")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+
+def outputs(grader: str) -> list[str]:
+    return [str(RESULTS / "two_stage" / grader / "oof.parquet")]
+
+
+@pytest.fixture(scope="module")
+def run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which the graders have run beside the rest, and what that run said."""
+    folder = tmp_path_factory.mktemp("two_stage") / "run"
+    shutil.copytree(finished_run, folder)
+    code, words = snakemake(folder, CONFIGS, "--", "all", *outputs("foramen_gate"))
+    assert code == 0, words[-4000:]
+    return folder, words
+
+
+def test_each_fold_of_each_grader_is_trained_and_nothing_else_again(run: tuple[Path, str]) -> None:
+    jobs = planned(run[1])
+    assert (jobs.pop("train_two_stage"), jobs.pop("predict_two_stage")) == (10, 5)
+    assert (jobs.pop("crop_rois"), jobs.pop("crop_sequences")) == (1, 1)
+    assert jobs == {"fit_ensemble": 1, "write_submission": 1, "write_report": 1, "all": 1}
+    everything = ("all", *outputs("foramen_gate"))
+    assert planned(snakemake(run[0], CONFIGS, "--dry-run", "--", *everything)[1]) == {}
+
+
+def predicted(run: tuple[Path, str], grader: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    folder = run[0] / RESULTS / "two_stage" / grader
+    return tuple(pd.read_parquet(folder / f"{name}.parquet") for name in ("oof", "new"))
+
+
+def test_every_cell_with_a_crop_is_predicted_out_of_fold(run: tuple[Path, str]) -> None:
+    folds = pd.read_parquet(run[0] / RESULTS / "cohort" / "folds.parquet")
+    for grader, sets in GRADERS.items():
+        out_of_fold, new = predicted(run, grader)
+        merged = out_of_fold.merge(folds, on="study", suffixes=("", "_own"))
+        assert len(merged) == len(out_of_fold) and (merged["fold"] == merged["fold_own"]).all()
+        assert new["fold"].isna().all() and new["study"].nunique() == 1
+        cropped = pd.concat(
+            pd.read_parquet(run[0] / RESULTS / "rois" / name / "0" / "rois.parquet")[KEY]
+            for name in sets
+        )
+        found = pd.concat([out_of_fold, new])[KEY].sort_values(KEY, ignore_index=True)
+        pd.testing.assert_frame_equal(found, cropped.sort_values(KEY, ignore_index=True))
+
+
+def test_all_views_of_a_level_grade_every_condition(run: tuple[Path, str]) -> None:
+    out_of_fold, new = predicted(run, "everything")
+    assert sorted(set(out_of_fold["condition"])) == CONDITIONS
+    table = pd.read_parquet(run[0] / RESULTS / "rois/axial_levels/0/sequences.parquet")
+    shown = set(table[["study", "level"]].itertuples(index=False, name=None))
+    recesses = pd.concat([out_of_fold, new]).query("condition == 'subarticular_stenosis'")
+    assert set(recesses[["study", "level"]].itertuples(index=False, name=None)) == shown
+
+
+def test_the_ensemble_is_of_those_that_take_part(run: tuple[Path, str]) -> None:
+    score = json.loads((run[0] / RESULTS / "ensemble" / "score.json").read_text())
+    members = {"small", "foramen_gru", "canal_levels", "recess", "everything"}
+    assert set(score["classifiers"]) == members
+    assert score["served"]["foramen_gru"] == ["neural_foraminal_narrowing"]
+    assert sorted(score["served"]["everything"]) == CONDITIONS
+
+
+def test_the_epoch_was_chosen_on_an_inner_part(run: tuple[Path, str]) -> None:
+    history = pd.read_csv(run[0] / RESULTS / "two_stage/canal_levels/fold_0/history.csv")
+    assert len(history) == 2 and history["choice_loss"].notna().all()
+    other = pd.read_csv(run[0] / RESULTS / "two_stage/foramen_gru/fold_0/history.csv")
+    assert other["choice_loss"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("edit", "trained", "predicted"),
+    [
+        ("tta: none", 0, 1),
+        ("training: {epochs: 3, batch_size: 6}", 2, 1),
+        ("tta: left_right", 0, 0),
+        ("ensemble: true", 0, 0),
+    ],
+)
+def test_a_setting_reruns_what_it_concerns(
+    run: tuple[Path, str], tmp_path: Path, edit: str, trained: int, predicted: int
+) -> None:
+    file = tmp_path / "edit.yaml"
+    file.write_text(f"two_stage: {{graders: {{foramen_gru: {{{edit}}}}}}}\n")
+    jobs = planned(snakemake(run[0], [*CONFIGS, file], "--dry-run", "--", "all")[1])
+    assert jobs.get("train_two_stage", 0) == trained
+    assert jobs.get("predict_two_stage", 0) == predicted
+    assert "crop_rois" not in jobs and "train_classifier" not in jobs
