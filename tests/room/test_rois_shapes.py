@@ -11,7 +11,7 @@ from spinegrade.classifiers.settings import check_classifiers
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import to_mm
 from spinegrade.names import FORAMINAL, SPINAL, SUBARTICULAR, Cell
-from spinegrade.rois.build import Jitter, crop_shard
+from spinegrade.rois.build import Jitter, crop_shard, find_centre
 from spinegrade.rois.crop import crop_affine, crop_pixels
 from spinegrade.rois.sampling import Sampled, sampled_indices
 from spinegrade.rois.settings import InPlane, RoiSet, Slices, roi_set_from_config
@@ -199,6 +199,25 @@ def test_both_sides_may_look_at_the_canal(tmp_path):
     assert set(bright_at[:, 0]) == {3}
     np.testing.assert_allclose(bright_at.mean(axis=0), [3, 63.5, 63.5])
     np.testing.assert_array_equal(np.ptp(bright_at[:, 1:], axis=0) + 1, [4, 2])
+
+
+def test_of_several_conditions_the_own_or_the_named_one_is_cropped_around(tmp_path):
+    """A detector of foramina and canal: at a level the left foramen is surest."""
+    stack = make_stack(tmp_path, bright((9, 80, 80), 4, 30, 40))
+    foramen, canal = Cell(FORAMINAL, "l4_l5", "left"), Cell(SPINAL, "l4_l5", "central")
+    recess = Cell(SUBARTICULAR, "l4_l5", "left")
+    points = pd.DataFrame(
+        [keypoint(stack, foramen, 10, 30, 4, 0.9), keypoint(stack, canal, 20, 30, 4, 0.5)]
+    )
+
+    def column(cell, **more):
+        found = find_centre(framed(32, 32, **more), cell, points, [stack])
+        return None if found is None else found.point_px[0]
+
+    assert column(canal) == 20 and column(foramen) == 10
+    assert column(recess) == 10, "any point of its side, where none is of its condition"
+    assert column(recess, points=SPINAL) == 20
+    assert column(canal, points=SUBARTICULAR) is None
 
 
 BLOCK = {

@@ -75,6 +75,9 @@ def find_centre(
     ``points`` are the study's keypoints of the set's detector, ``stacks`` its volumes.
     """
     level = points[points["level"] == cell.level]
+    asked = level[level["condition"] == (roi_set.points or cell.condition)]
+    if roi_set.points or not asked.empty:
+        level = asked
     if roi_set.around == "pair":
         chosen = [_best(level, "left"), _best(level, "right")]
     else:

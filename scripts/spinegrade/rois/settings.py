@@ -85,12 +85,14 @@ class Slices:
 class RoiSet:
     """Crops of one geometry around the keypoints of one detector.
 
-    ``conditions`` are the conditions whose cells get a crop. ``around`` ``point`` centres it
-    on the keypoint of the cell's level and side (or on the level's central one), ``pair``
-    midway between the level's left and right keypoints. ``image`` None crops from the stack
-    that the keypoint lies in; (plane, weighting) from the stack of that kind whose slice
-    passes nearest to the point, at most ``max_distance_mm`` away. ``keep_inside`` moves a crop,
-    margin apart, as far as the image has it whole, if it can; without it what lies outside is 0.
+    ``conditions`` are the conditions whose cells get a crop, ``points`` the condition whose
+    keypoints they are centred on: None for the cell's own, or all of a detector that does not
+    find that one. ``around`` ``point`` is the keypoint of the cell's level and side (or the
+    level's central one), ``pair`` midway between the level's left and right keypoints.
+    ``image`` None crops from the stack that the keypoint lies in; (plane, weighting) from the
+    stack of that kind whose slice passes nearest to the point, at most ``max_distance_mm`` away.
+    ``keep_inside`` moves a crop, margin apart, as far as the image has it whole, if it can;
+    without it what lies outside is 0.
     """
 
     name: str
@@ -98,6 +100,7 @@ class RoiSet:
     conditions: tuple[str, ...]
     in_plane: InPlane
     slices: Slices
+    points: str | None = None
     around: str = "point"
     image: tuple[str, str] | None = None
     max_distance_mm: float = 10.0
@@ -134,7 +137,8 @@ def roi_set_from_config(name: str, block: Mapping[str, Any]) -> RoiSet:
     """
     image = block.get("image")
     plane = {key: _hashable(value) for key, value in block["in_plane"].items()}
-    rest = {k: block[k] for k in ("around", "max_distance_mm", "keep_inside") if k in block}
+    plain = ("points", "around", "max_distance_mm", "keep_inside")
+    rest = {key: block[key] for key in plain if key in block}
     roi_set = RoiSet(
         name=name,
         detector=block["detector"],
