@@ -1,4 +1,4 @@
-"""The page of the two-stage system: grades, families, what each member adds, detectors, training."""
+"""The page of the two-stage system: grades, members, detectors side by side, training."""
 
 from __future__ import annotations
 
