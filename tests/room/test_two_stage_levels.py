@@ -12,6 +12,7 @@ from spinegrade.errors import SpinegradeError
 from spinegrade.runtime.average import MovingAverage
 from spinegrade.tables import read_table, write_table
 from spinegrade.two_stage.looks import plain_look, training_look
+from spinegrade.two_stage.mixing import Mixing, mixed
 from spinegrade.two_stage.network import build_network, logits_of
 from spinegrade.two_stage.predict import predict
 from spinegrade.two_stage.stores import samples_of
@@ -149,6 +150,16 @@ def test_training_varies_axial_images_one_by_one(rows):
     # Three positions of six sequences, each turned over or not by itself.
     assert dark_above.shape == (6, 3) and dark_above.any() and not dark_above.all()
     assert (dark_above != dark_above[:, :1]).any()
+
+
+def test_levels_that_no_axial_slice_shows_are_learnt_from_too(rows):
+    settings = small("all_view", augmentation={"mixup": 1.0})
+    batch = rows.rows([10]).read(np.array([0, 0]), 1)
+    assert len(batch.images["axial"]) == 0
+    inputs = training_look(batch, settings, SHAPES, torch.Generator().manual_seed(0))
+    mixing = Mixing(0.5, torch.tensor([1, 0]))
+    for seen in (inputs, mixed(inputs, mixing)):
+        assert build_network(settings, SHAPES)(**seen).isfinite().all()
 
 
 def test_a_mirrored_patient_has_the_mirrored_answer_under_left_right(rows):

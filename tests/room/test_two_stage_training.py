@@ -74,7 +74,7 @@ def test_crops_and_grades_lie_in_their_columns(cohort):
 
 def test_a_cell_without_a_crop_has_no_grade_that_counts(tmp_path, cohort):
     settings = small()
-    arrays, tables = paths_of(cohort, settings)
+    arrays, tables, *_ = paths_of(cohort, settings)
     table = read_table(tables[0], "rois")
     gone = (table["study"] == "s001") & (table["level"] == "l1_l2") & (table["side"] == "left")
     kept = table[~gone & (table["study"] != "s002")].reset_index(drop=True)

@@ -98,6 +98,8 @@ def _level_look(
 def _varied_sequences(batch: Batch, settings: Settings, draws: torch.Generator) -> Tensor:
     """Axial images (M, P, 3, y, x), each varied by itself, float32 in -1 to 1."""
     images = batch.images["axial"]
+    if not len(images):
+        return images.float()  # no level of the batch is on an axial slice
     varied = draw(images.shape[0] * images.shape[1], settings.augment, draws)
     seen = augmented(images.flatten(0, 1), varied, tuple(images.shape[-2:]), "y")
     return seen.unflatten(0, images.shape[:2])
