@@ -69,7 +69,7 @@ def place_crop(
     affine = np.eye(4)
     affine[:3, :3] = steps
     middle = (np.array(shape[::-1]) - 1) / 2
-    affine[:3, 3] = to_mm(stack.affine, [centre])[0] - steps @ middle
+    affine[:3, 3] = to_mm(stack.affine, [centre])[0] - affine[:3, :3] @ middle
     return affine
 
 
