@@ -10,11 +10,11 @@ import torch
 from one_stage_helpers import samples_of, small, train, write_cohort
 from safetensors.torch import load_file, save_file
 from spinegrade.errors import SpinegradeError
+from spinegrade.fold_studies import FoldStudies, fold_studies
 from spinegrade.one_stage.answers import look
 from spinegrade.one_stage.network import Seen, load_network, save_network
 from spinegrade.one_stage.reading import read_packed
 from spinegrade.one_stage.trainer import OneStageTrainer
-from spinegrade.one_stage.training import fold_studies
 from spinegrade.tables import read_table
 
 CPU = torch.device("cpu")
@@ -32,17 +32,27 @@ def cohort(tmp_path_factory) -> dict[str, str]:
 
 def test_which_studies_learn_and_which_choose(cohort):
     tables = read_table(cohort["studies"], "studies"), read_table(cohort["folds"], "folds")
+
+    def found(select: str, fold: int = 0, inner_share: float = 0.4) -> FoldStudies:
+        return fold_studies(
+            *(*tables, fold),
+            select=select,
+            inner_share=inner_share,
+            model="network net",
+            seed=5,
+            stream=("one_stage_inner", "net"),
+        )
+
     outside, inside = ["s01", "s03", "s05", "s07"], ["s00", "s02", "s04", "s06"]
-    assert fold_studies(*tables, small("foraminal"), 0, 5) == (outside, [])
-    published = fold_studies(*tables, small("foraminal", select="published"), 0, 5)
-    assert published == (outside, inside)
-    inner = fold_studies(*tables, small("foraminal", select="inner", inner_share=0.4), 0, 5)
+    assert found("last") == (outside, [])
+    assert found("published") == (outside, inside)
+    inner = found("inner")
     assert sorted([*inner.learning, *inner.choosing]) == outside
     assert inner.learning and inner.choosing
     with pytest.raises(SpinegradeError, match=r"network net, fold 2: 0 usable studies are held"):
-        fold_studies(*tables, small("foraminal"), 2, 5)
+        found("last", fold=2)
     with pytest.raises(SpinegradeError, match=r"fold 0: inner_share is 1e-06, which takes 0 of 4"):
-        fold_studies(*tables, small("foraminal", select="inner", inner_share=1e-6), 0, 5)
+        found("inner", inner_share=1e-6)
 
 
 def test_the_epoch_with_the_lowest_choice_loss_is_kept(cohort, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pydoc
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ from one_stage_helpers import samples_of, small, train, write_cohort
 from spinegrade.errors import SpinegradeError
 from spinegrade.one_stage.answers import look
 from spinegrade.one_stage.prepared import prepare_volumes
-from spinegrade.one_stage.reading import ReadAhead, read_packed
+from spinegrade.one_stage.reading import read_packed
 from spinegrade.one_stage.trainer import OneStageTrainer
 from spinegrade.one_stage.training import digest_of
 from spinegrade.runtime.average import MovingAverage
+from spinegrade.runtime.read_ahead import ReadAhead
 from spinegrade.tables import read_table, write_table
 
 CPU = torch.device("cpu")
@@ -46,7 +48,7 @@ def test_volumes_are_packed_in_the_order_asked_for(cohort):
     assert torch.equal(packed.slices[:8], torch.from_numpy(np.array(samples.volumes[3])))
     assert torch.equal(packed.points[1], torch.from_numpy(samples.points[0]))
     parts = [np.array([2]), np.array([1, 0]), np.array([3])]
-    ahead = ReadAhead(samples, iter(parts), False)
+    ahead = ReadAhead(partial(read_packed, samples, pinned=False), iter(parts))
     found = [batch.points for batch in ahead]
     assert len(found) == 3 and ahead.waited_s > 0
     for points, part in zip(found, parts, strict=True):
@@ -62,7 +64,7 @@ def test_a_batch_is_read_while_the_one_before_is_used(cohort):
             asked.append(place)
             yield np.array([place])
 
-    ahead = iter(ReadAhead(samples, parts(), False))
+    ahead = iter(ReadAhead(partial(read_packed, samples, pinned=False), parts()))
     next(ahead)
     assert asked == [0, 1], "the second is asked for before the first is used, the third is not"
     ahead.close()

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from spinegrade.errors import SpinegradeError
-from spinegrade.one_stage.augment import Batch, augment, draw_cutouts, plain
-from spinegrade.one_stage.augmentation import Augmentation, augmentation_of
-from spinegrade.one_stage.disturb import (
+from spinegrade.imaging.disturb import (
     add_noise,
 )
+from spinegrade.one_stage.augment import Batch, augment, draw_cutouts, plain
+from spinegrade.one_stage.augmentation import Augmentation, augmentation_of
 from spinegrade.one_stage.flip import exchange_sides
 
 CANVAS, IMAGE = 128, 64

@@ -19,7 +19,7 @@ ROOMS = {
     "report",
     "phantom",
 }
-SHARED_FOLDERS = {"geometry", "losses", "metrics", "models", "runtime"}
+SHARED_FOLDERS = {"geometry", "imaging", "losses", "metrics", "models", "runtime"}
 
 
 def imports() -> dict[str, set[str]]:

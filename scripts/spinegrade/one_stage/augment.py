@@ -18,15 +18,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from spinegrade.errors import SpinegradeError
-from spinegrade.one_stage.augmentation import Augmentation
-from spinegrade.one_stage.canvas import FRAME_PX, to_mask
-from spinegrade.one_stage.disturb import (
+from spinegrade.imaging.disturb import (
     add_noise,
     filtered,
     gaussian_filtered,
     median_filtered,
     motion_kernel,
 )
+from spinegrade.one_stage.augmentation import Augmentation
+from spinegrade.one_stage.canvas import FRAME_PX, to_mask
 from spinegrade.one_stage.flip import check_lengths, exchange_sides, mirror_slices
 from spinegrade.one_stage.warps import aligned, apply_homography, perspective
 

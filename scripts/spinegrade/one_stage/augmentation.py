@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from spinegrade.errors import SpinegradeError
+from spinegrade.imaging.disturb import KINDS, MOTIONS
 from spinegrade.one_stage.canvas import FRAME_PX, OFFSETS
-from spinegrade.one_stage.disturb import KINDS, MOTIONS
 from spinegrade.one_stage.flip import FLIPS
 from spinegrade.one_stage.warps import RECENTRES, WarpLimits
 from spinegrade.targets import TARGETS

@@ -1,10 +1,7 @@
-"""Batches of volumes read in a thread of their own while the step before them runs."""
+"""Batches of volumes, packed."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -40,34 +37,3 @@ def read_packed(samples: OneStageSamples, chosen: NDArray[np.int64], pinned: boo
         torch.from_numpy(samples.known[chosen]),
         torch.from_numpy(samples.grades[chosen]),
     )
-
-
-class ReadAhead:
-    """Yields the batches of ``parts`` (places of samples), each read while the one before is used.
-
-    Nothing is drawn at random there, so that the thread cannot change what is learnt.
-    ``waited_s`` is the time that its user had to wait for reads.
-    """
-
-    def __init__(
-        self, samples: OneStageSamples, parts: Iterable[NDArray[np.int64]], pinned: bool
-    ) -> None:
-        self.samples, self.parts, self.pinned = samples, parts, pinned
-        self.waited_s = 0.0
-
-    def __iter__(self) -> Iterator[Packed]:
-        with ThreadPoolExecutor(1, "read_ahead") as pool:
-            waiting: Future[Packed] | None = None
-            for part in self.parts:
-                following = pool.submit(read_packed, self.samples, part, self.pinned)
-                if waiting is not None:
-                    yield self._result(waiting)
-                waiting = following
-            if waiting is not None:
-                yield self._result(waiting)
-
-    def _result(self, waiting: Future[Packed]) -> Packed:
-        began = time.monotonic()
-        packed = waiting.result()
-        self.waited_s += time.monotonic() - began
-        return packed

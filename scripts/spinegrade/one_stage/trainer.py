@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,13 @@ from spinegrade.one_stage.augment import augment
 from spinegrade.one_stage.augmentation import augmentation_of
 from spinegrade.one_stage.flip import exchange_sides
 from spinegrade.one_stage.network import build_loss, build_network, dtype_of
-from spinegrade.one_stage.reading import Packed, ReadAhead, read_packed
+from spinegrade.one_stage.reading import Packed, read_packed
 from spinegrade.one_stage.samples import OneStageSamples, mean_shape_of
 from spinegrade.one_stage.settings import Settings
 from spinegrade.runtime.average import MovingAverage
 from spinegrade.runtime.checkpoint import Checkpoint, random_state, restore_random_state
 from spinegrade.runtime.precision import autocast
+from spinegrade.runtime.read_ahead import ReadAhead
 from spinegrade.runtime.seeds import generator, stream_seed
 from spinegrade.runtime.training_log import TrainingLog
 
@@ -112,7 +114,8 @@ class OneStageTrainer:
 
     def batches(self) -> Iterator[Packed]:
         """The batches that are left, to the last epoch, each read while the one before is used."""
-        ahead = ReadAhead(self.samples, self._parts(), self.device.type == "cuda")
+        read = partial(read_packed, self.samples, pinned=self.device.type == "cuda")
+        ahead = ReadAhead(read, self._parts())
         for packed in ahead:
             self.waited_s = ahead.waited_s
             yield packed

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from spinegrade.errors import SpinegradeError
+from spinegrade.fold_studies import fold_studies
 from spinegrade.one_stage.network import Seen, save_network
 from spinegrade.one_stage.prepared import prepared_volumes
 from spinegrade.one_stage.samples import OneStageSamples, training_samples
@@ -24,51 +24,6 @@ from spinegrade.tables import read_table, read_tables
 from spinegrade.volumes import load_stacks
 
 _LOGGER = logging.getLogger("spinegrade")
-
-
-class FoldStudies(NamedTuple):
-    """Sorted studies of a fold's training: to learn from, and to choose the epoch by."""
-
-    learning: list[str]
-    choosing: list[str]
-
-
-def fold_studies(
-    studies: pd.DataFrame, folds: pd.DataFrame, settings: Settings, fold: int, seed: int
-) -> FoldStudies:
-    """The studies of a fold's training, by the ``select`` of ``settings``.
-
-    last: all usable studies outside the fold learn, none chooses. inner: a share of them,
-    ``inner_share``, chosen by a hash of the study and the fold, chooses instead. published: those
-    inside the fold choose. Raises SpinegradeError where the fold holds no study, and where no
-    study is left to learn from or to choose by.
-    """
-    usable = set(studies[(studies["split"] == "train") & studies["problem"].isna()]["study"])
-    inside = sorted(usable & set(folds[folds["fold"] == fold]["study"]))
-    outside = sorted(usable & set(folds[folds["fold"] != fold]["study"]))
-    where = f"network {settings.name}, fold {fold}"
-    if not inside or not outside:
-        counts = folds["fold"].value_counts().sort_index().to_dict()
-        raise SpinegradeError(
-            f"{where}: {len(inside)} usable studies are held out and {len(outside)} left to learn "
-            f"from; studies by fold: {counts}; lower cohort.folds or give more studies"
-        )
-    if settings.select == "last":
-        return FoldStudies(outside, [])
-    if settings.select == "published":
-        return FoldStudies(outside, inside)
-
-    def place(study: str) -> float:
-        return stream_seed(seed, "one_stage_inner", settings.name, fold, study) / 2**63
-
-    inner = [study for study in outside if place(study) < settings.inner_share]
-    learning = sorted(set(outside) - set(inner))
-    if not inner or not learning:
-        raise SpinegradeError(
-            f"{where}: inner_share is {settings.inner_share}, which takes {len(inner)} of "
-            f"{len(outside)} studies to choose the epoch by; change it or set select: last"
-        )
-    return FoldStudies(learning, inner)
 
 
 def digest_of(samples: OneStageSamples) -> str:
@@ -109,8 +64,12 @@ def train_one_stage(
     streams = stream_seed(seed, "one_stage", settings.name, fold)
     chosen = prepare(streams % 2**32, math_threads, device)
     names = fold_studies(
-        *(read_table(studies_path, "studies"), read_table(folds_path, "folds")),
-        *(settings, fold, seed),
+        *(read_table(studies_path, "studies"), read_table(folds_path, "folds"), fold),
+        select=settings.select,
+        inner_share=settings.inner_share,
+        model=f"network {settings.name}",
+        seed=seed,
+        stream=("one_stage_inner", settings.name),
     )
     stacks = load_stacks(stacks_paths)
     landmarks = read_tables(list(landmarks_paths), "located_landmarks")

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 from spinegrade.errors import SpinegradeError
-from spinegrade.one_stage.augment import disturbed
-from spinegrade.one_stage.augmentation import augmentation_of
-from spinegrade.one_stage.disturb import (
+from spinegrade.imaging.disturb import (
     filtered,
     gaussian_filtered,
     median_filtered,
     motion_kernel,
 )
+from spinegrade.one_stage.augment import disturbed
+from spinegrade.one_stage.augmentation import augmentation_of
 
 IMAGE = 64
 STILL_BRIGHT = augmentation_of("foraminal", IMAGE, given={"brightness_contrast": 1.0})
