@@ -108,7 +108,7 @@ rule measure_keypoints:
     params:
         fingerprint=fingerprint_of("measure_keypoints"),
         code=code_fingerprint("measure_keypoints"),
-        targets={name: block["target"] for name, block in DETECTORS.items()},
+        targets={name: [block["target"]] for name, block in DETECTORS.items()},
     message:
         "Measuring the out-of-fold error of every detector"
     script:
