@@ -2,7 +2,9 @@
 STAGES = sorted(
     stage
     for stage in {path.stem for path in (PROJECT / "scripts").glob("*.py")}
-    if stage not in ("check_cohort", "draw_dag") and (NETWORKS or "one_stage" not in stage)
+    if stage not in ("check_cohort", "draw_dag")
+    and (NETWORKS or "one_stage" not in stage)
+    and (REGRESSORS or "regressor" not in stage)
 )
 # A run with models.from trains nothing: it has no histories and fits no shape of its own.
 HISTORIES = (

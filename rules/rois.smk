@@ -1,7 +1,7 @@
 from spinegrade.rois.settings import check_roi_sets
 
 ROI_SETS = config["rois"]["sets"]
-check_roi_sets(ROI_SETS, config["keypoints"]["detectors"])
+check_roi_sets(ROI_SETS, FOUND_BY)
 
 
 rule crop_rois:

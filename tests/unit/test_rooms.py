@@ -18,6 +18,7 @@ ROOMS = {
     "ensemble",
     "report",
     "phantom",
+    "regressors",
 }
 SHARED_FOLDERS = {"geometry", "imaging", "losses", "metrics", "models", "runtime"}
 
