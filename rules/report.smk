@@ -5,6 +5,7 @@ STAGES = sorted(
     if stage not in ("check_cohort", "draw_dag")
     and (NETWORKS or "one_stage" not in stage)
     and (REGRESSORS or "regressor" not in stage)
+    and (PROJECTIONS or stage not in ("fit_projection", "project_keypoints"))
 )
 # A run with models.from trains nothing: it has no histories and fits no shape of its own.
 HISTORIES = (

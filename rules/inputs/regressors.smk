@@ -2,11 +2,13 @@ import json
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.regressors.checks import check_regressors
+from spinegrade.regressors.projection import check_projections
 from spinegrade.regressors.settings import LEVELS, PLACES
 from spinegrade.regressors.settings import settings_from_config as regressor_from_config
 
 # The inputs of measure_keypoints bear the detectors' names beside these.
-check_regressors(config["keypoints"]["regressors"], {*DETECTORS, "clock", "stacks", "landmarks"})
+TAKEN = {*DETECTORS, "clock", "stacks", "landmarks"}
+check_regressors(config["keypoints"]["regressors"], TAKEN)
 REGRESSORS = {
     name: regressor_from_config(name, block)
     for name, block in config["keypoints"]["regressors"].items()
@@ -24,6 +26,9 @@ FOUND_BY = {
     **{name: [block["target"]] for name, block in DETECTORS.items()},
     **{name: [t.name for t in REGRESSORS[name].targets] for name in POINT_REGRESSORS},
 }
+PROJECTIONS = config["keypoints"]["projections"]
+check_projections(PROJECTIONS, FOUND_BY, {*TAKEN, *REGRESSORS})
+FOUND_BY |= {name: ["subarticular"] for name in PROJECTIONS}
 
 
 def regressor_weights(regressor):
@@ -33,6 +38,17 @@ def regressor_weights(regressor):
     if not folds:
         raise SpinegradeError(
             f"models.from: no weights {path}; that run has not trained regressor {regressor!r}"
+        )
+    return expand(path, fold=folds)
+
+
+def projection_offsets(projection):
+    """The steps of a projection's folds: this run's, or all that a finished run has."""
+    path = trained("keypoints", projection, "fold_{fold}", "offsets.json")
+    folds = sorted(glob_wildcards(path).fold, key=int) if APPLY else FOLDS
+    if not folds:
+        raise SpinegradeError(
+            f"models.from: no steps {path}; that run has no projection {projection!r}"
         )
     return expand(path, fold=folds)
 
@@ -67,11 +83,15 @@ def regressor_digest(regressor, fold):
 
 def guides_of(detector):
     """The detectors whose points a detector of any family starts from."""
+    if detector in PROJECTIONS:
+        return PROJECTIONS[detector]["points_of"]
     return DETECTORS[detector]["levels_from"] if detector in DETECTORS else []
 
 
 def points_made_with(detector):
     """Code and settings of the rules that a detector of any family is trained and applied by."""
+    if detector in PROJECTIONS:
+        return made_with("fit_projection", "project_keypoints", detector=detector)
     family = "keypoints" if detector in DETECTORS else "regressor"
     found = made_with(f"train_{family}", f"infer_{family}", detector=detector)
     if detector in XY_FROM:

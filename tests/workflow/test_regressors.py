@@ -51,20 +51,22 @@ def test_it_trains_each_fold_and_crops_around_its_points(run: tuple[Path, str]) 
     assert planned(run[1]) == {
         "train_regressor": 8,
         "infer_regressor": 3,
+        "fit_projection": 2,
+        "project_keypoints": 1,
         "measure_keypoints": 1,
         "crop_rois": 2,
     }
     assert "Nothing to be done" in snakemake(run[0], CONFIGS, "--dry-run", "--", *CROPS)[1]
     folds = pd.read_parquet(run[0] / RESULTS / "cohort/folds.parquet")
     figures = json.loads((run[0] / RESULTS / "keypoints/errors.json").read_text())
-    added = {"joint", "middle", "levels"}
+    added = {"joint", "middle", "levels", "projected"}
     assert set(figures) == {"sagittal_t1", "sagittal_t2", "axial_t2"} | added
     for name in added:
         points = pd.read_parquet(run[0] / RESULTS / f"keypoints/{name}/0.parquet")
         own = points.merge(folds, on="study")
         assert (own["source"] == f"{name}:fold_" + own["fold"].astype(str)).all()
         assert set(points["source"]) == {f"{name}:fold_0", f"{name}:fold_1", f"{name}:mean"}
-    for path, name in zip(CROPS, ("joint", "levels"), strict=True):
+    for path, name in zip(CROPS, ("joint", "projected"), strict=True):
         crops = pd.read_parquet(run[0] / path)
         assert set(crops["source"]) <= {f"{name}:fold_0", f"{name}:fold_1", f"{name}:mean"}
         assert crops["jitter_in_plane_mm"].unique().tolist() == [figures[name]["in_plane_sd_mm"]]
