@@ -1,4 +1,5 @@
 include: "inputs/keypoints.smk"
+include: "inputs/regressors.smk"
 
 
 rule train_keypoints:
@@ -88,7 +89,7 @@ rule infer_keypoints:
 
 rule measure_keypoints:
     input:
-        **{name: shards_of(out("keypoints", name, "{shard}.parquet")) for name in DETECTORS},
+        **{name: shards_of(out("keypoints", name, "{shard}.parquet")) for name in FOUND_BY},
         clock=clock_of("measure_keypoints"),
         stacks=shards_of(out("convert", "{shard}", "stacks.parquet")),
         landmarks=shards_of(out("convert", "{shard}", "landmarks.parquet")),
@@ -108,7 +109,7 @@ rule measure_keypoints:
     params:
         fingerprint=fingerprint_of("measure_keypoints"),
         code=code_fingerprint("measure_keypoints"),
-        targets={name: block["target"] for name, block in DETECTORS.items()},
+        targets=FOUND_BY,
     message:
         "Measuring the out-of-fold error of every detector"
     script:

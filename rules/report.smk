@@ -6,6 +6,8 @@ STAGES = sorted(
     and (NETWORKS or "one_stage" not in stage)
     and (GRADERS or "two_stage" not in stage)
     and (SEQUENCES or stage != "crop_sequences")
+    and (REGRESSORS or "regressor" not in stage)
+    and (PROJECTIONS or stage not in ("fit_projection", "project_keypoints"))
 )
 # A run with models.from trains nothing: it has no histories and fits no shape of its own.
 HISTORIES = (

@@ -2,8 +2,8 @@ from spinegrade.rois.settings import check_roi_sets, check_sequences
 
 ROI_SETS = config["rois"]["sets"]
 SEQUENCES = config["rois"]["sequences"]
-check_roi_sets(ROI_SETS, config["keypoints"]["detectors"])
-check_sequences(SEQUENCES, ROI_SETS, config["keypoints"]["detectors"])
+check_roi_sets(ROI_SETS, FOUND_BY)
+check_sequences(SEQUENCES, ROI_SETS, FOUND_BY)
 
 
 rule crop_rois:

@@ -48,13 +48,13 @@ def roi_sets_made_with(roi_sets):
     for roi_set in roi_sets:
         found[roi_set] = made_with("crop_rois", roi_set=roi_set)
     for detector in detectors_behind([ROI_SETS[roi_set]["detector"] for roi_set in roi_sets]):
-        found[detector] = made_with("train_keypoints", "infer_keypoints", detector=detector)
+        found[detector] = points_made_with(detector)
     return found
 
 
 def detectors_behind(detectors):
     """These detectors and those whose points guide them, sorted."""
-    guides = {guide for name in detectors for guide in DETECTORS[name]["levels_from"]}
+    guides = {guide for name in detectors for guide in guides_of(name)}
     return sorted({*detectors, *(detectors_behind(sorted(guides)) if guides else ())})
 
 

@@ -221,7 +221,7 @@ def test_dots_are_found_out_of_fold_and_measured(cohort: tuple[Path, dict[str, s
     }
     assert read_table(folder / "rejected.parquet", "rejected").empty
     measure_keypoints(
-        targets={NAME: "canal"},
+        targets={NAME: ["canal"]},
         keypoints_paths={NAME: [str(keypoints)]},
         stacks_paths=[paths["stacks"]],
         landmarks_paths=[paths["located_landmarks"]],

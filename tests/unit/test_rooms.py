@@ -19,6 +19,7 @@ ROOMS = {
     "ensemble",
     "report",
     "phantom",
+    "regressors",
 }
 SHARED_FOLDERS = {"geometry", "imaging", "losses", "metrics", "models", "runtime"}
 

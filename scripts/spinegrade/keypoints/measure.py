@@ -174,7 +174,7 @@ def summaries(errors: pd.DataFrame) -> dict[str, Any]:
 
 def measure_keypoints(
     *,
-    targets: Mapping[str, str],
+    targets: Mapping[str, Sequence[str]],
     keypoints_paths: Mapping[str, Sequence[str]],
     stacks_paths: Sequence[str],
     landmarks_paths: Sequence[str],
@@ -183,17 +183,18 @@ def measure_keypoints(
 ) -> None:
     """Measure every detector's out-of-fold error against the located landmarks.
 
-    ``targets`` maps detectors to what they look for. Raises SpinegradeError where a detector has
-    no point to be measured by: crops could not be jittered by its error then.
+    ``targets`` maps detectors to all that they look for. Raises SpinegradeError where a detector
+    has no point to be measured by: crops could not be jittered by its error then.
     """
     landmarks = read_tables(list(landmarks_paths), "located_landmarks")
     stacks = load_stacks(stacks_paths)
     parts = []
-    for name, target in targets.items():
+    for name, sought in targets.items():
         keypoints = read_tables(list(keypoints_paths[name]), "keypoints")
         out_of_fold = keypoints[keypoints["source"].str.startswith(f"{name}:fold_")]
-        of_target = landmarks[landmarks["condition"] == TARGETS[target].condition]
-        errors = point_errors(name, out_of_fold, of_target, stacks)
+        conditions = {TARGETS[target].condition for target in sought}
+        of_targets = landmarks[landmarks["condition"].isin(conditions)]
+        errors = point_errors(name, out_of_fold, of_targets, stacks)
         if errors.empty:
             raise SpinegradeError(
                 f"detector {name}: none of its {len(out_of_fold)} out-of-fold keypoints has a "

@@ -1,0 +1,1 @@
+"""Regressors: networks that tell the coordinates of the graded places, without heatmaps."""

@@ -1,0 +1,202 @@
+"""A made-up cohort of spines with dots at their places, and regressors small enough for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from keypoint_helpers import affine_of, stack_row, write_stack
+from spinegrade.geometry.affine import to_mm, to_pixels
+from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL, SUBARTICULAR
+from spinegrade.regressors.settings import Settings, settings_from_config
+from spinegrade.regressors.stages import infer_regressor
+from spinegrade.regressors.training import train_regressor
+from spinegrade.settings import check_settings
+from spinegrade.tables import write_table
+from spinegrade.volumes import Stack
+
+PROJECT = Path(__file__).resolve().parents[2]
+SMALL: dict[str, Any] = {
+    "kind": "sagittal_3d",
+    "backbone": "test_resnet",
+    "frame_px": 32,
+    "image_px": 32,
+    "depth": 32,
+    "training": {"epochs": 2, "batch_size": 4, "learning_rate": 0.003, "checkpoint_epochs": 1},
+}
+# By condition and side the place (x, y) in mm from the canal's middle; +x is the patient's left.
+PLACES = {
+    (SPINAL, "central"): (0.0, 0.0),
+    (FORAMINAL, "left"): (24.0, -6.0),
+    (FORAMINAL, "right"): (-24.0, -6.0),
+    (SUBARTICULAR, "left"): (9.0, -3.0),
+    (SUBARTICULAR, "right"): (-9.0, -3.0),
+}
+LEVEL_MM = 22.0
+
+
+def filled(block: dict[str, Any], name: str = "net", room: str = "regressors") -> dict[str, Any]:
+    """A block with all defaults, as the workflow has it."""
+    config = yaml.safe_load((PROJECT / "workflow_config.yaml").read_text())
+    config["keypoints"][room] = {name: block}
+    return check_settings(config)["keypoints"][room][name]
+
+
+def small(name: str = "net", **more: Any) -> Settings:
+    """Settings of a regressor for tests; ``training`` keys are merged."""
+    kind = more.get("kind", "sagittal_3d")
+    if kind == "sagittal_3d":
+        more.setdefault("inputs", ["t1", "t2"])
+    if kind == "sagittal_2d":
+        more["depth"] = None
+    training = {**SMALL["training"], **more.pop("training", {})}
+    return settings_from_config(name, filled({**SMALL, **more, "training": training}, name))
+
+
+def spine_points(middle: np.ndarray) -> pd.DataFrame:
+    """Every place of a spine whose L3/L4 lies at ``middle``, LPS mm."""
+    rows = []
+    for (condition, side), (x, y) in PLACES.items():
+        for place, level in enumerate(LUMBAR_LEVELS):
+            mm = middle + np.array([x, y, (2 - place) * LEVEL_MM])
+            rows.append((condition, level, side, *mm))
+    return pd.DataFrame(rows, columns=["condition", "level", "side", "x_mm", "y_mm", "z_mm"])
+
+
+def dotted(points: pd.DataFrame, affine: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """A volume with a bright dot, 5 mm wide and fainter with the level, at each of ``points``."""
+    index, y, x = np.indices(shape)
+    mm = to_mm(affine, np.stack([x, y, index], axis=-1).reshape(-1, 3))
+    volume = np.full(len(mm), 30.0)
+    for row in points.itertuples():
+        far = ((mm - [row.x_mm, row.y_mm, row.z_mm]) ** 2).sum(axis=1)
+        volume += (200 - 25 * LUMBAR_LEVELS.index(row.level)) * np.exp(-far / 50)
+    return np.clip(volume, 0, 255).reshape(shape).astype(np.int16)
+
+
+# By series: plane, weighting, the condition that it is annotated for, its matrix and its axes.
+SERIES = {
+    "t1": ("sagittal", "t1", FORAMINAL, (12, 40, 24)),
+    "t2": ("sagittal", "t2", SPINAL, (8, 40, 24)),
+    "ax": ("axial", "t2", SUBARTICULAR, (24, 20, 24)),
+}
+AXES = {
+    "sagittal": ([0.0, 4.0, 0.0], [0.0, 0.0, -4.0]),
+    "axial": ([4.0, 0.0, 0.0], [0.0, 4.0, 0.0]),
+}
+
+
+def made_stack(
+    convert: Path, study: str, split: str, series: str, middle: np.ndarray, centre: np.ndarray
+) -> tuple[Stack, pd.DataFrame]:
+    """A series centred on ``centre``, and its points as annotated: in the slice nearest to each."""
+    plane, weighting, condition, shape = SERIES[series]
+    columns, rows = (np.array(axis) for axis in AXES[plane])
+    thick = np.array([72.0 / shape[0], 0, 0]) if plane == "sagittal" else np.array([0, 0, 6.0])
+    offset = columns * (shape[2] - 1) / 2 + rows * (shape[1] - 1) / 2 + thick * (shape[0] - 1) / 2
+    affine = affine_of(columns, rows, thick, centre - offset)
+    points = spine_points(middle)
+    points = points[points["condition"] == condition].reset_index(drop=True)
+    names = {"study": study, "split": split, "plane": plane, "weighting": weighting}
+    volume = dotted(points, affine, shape)
+    stack = write_stack(convert, volume, affine, series=series, **names)
+    pixels = to_pixels(affine, points[["x_mm", "y_mm", "z_mm"]].to_numpy())
+    index = np.rint(pixels[:, 2]).astype(int)
+    mm = to_mm(affine, np.column_stack([pixels[:, :2], index]))
+    points[["x_mm", "y_mm", "z_mm"]] = mm
+    points = points.assign(
+        study=study, series=series, stack=0, index=index, x_px=pixels[:, 0], y_px=pixels[:, 1]
+    )
+    return stack, points.assign(confidence=1.0, source="annotated")
+
+
+def write_spines(
+    folder: Path,
+    studies: int,
+    test_studies: int = 1,
+    series: tuple[str, ...] = ("t1", "t2"),
+    lacking: dict[str, tuple[str, ...]] | None = None,
+) -> dict[str, str]:
+    """Studies s00, s01 ... in two folds in turn: tables of one shard; their paths.
+
+    ``lacking``: by study the series that it has not.
+    """
+    draws = np.random.default_rng(11)
+    convert = folder / "convert"
+    stacks, landmarks, rows = [], [], []
+    for number in range(studies + test_studies):
+        study, split = f"s{number:02d}", "train" if number < studies else "test"
+        centre = draws.normal(0, 40, 3)
+        middle = centre + draws.uniform(-12, 12, 3) * [0.3, 1, 1]
+        for one in series:
+            if one not in (lacking or {}).get(study, ()):
+                stack, points = made_stack(convert, study, split, one, middle, centre)
+                stacks.append(stack_row(stack, convert))
+                landmarks.append(points)
+        rows.append(
+            {"study": study, "split": split, "region": "lumbar", "shard": 0, "series_count": 1}
+            | {"problem": None}
+        )
+    train = [f"s{number:02d}" for number in range(studies)]
+    seen = pd.concat(landmarks, ignore_index=True)
+    folds = [{"study": study, "fold": k % 2, "stratum": 0} for k, study in enumerate(train)]
+    paths = {
+        "studies": (pd.DataFrame(rows), folder / "cohort" / "studies.parquet"),
+        "folds": (pd.DataFrame(folds), folder / "cohort" / "folds.parquet"),
+        "stacks": (pd.DataFrame(stacks), convert / "0" / "stacks.parquet"),
+        "located_landmarks": (
+            seen[seen["study"].isin(train)],
+            convert / "0" / "landmarks.parquet",
+        ),
+    }
+    for kind, (content, path) in paths.items():
+        write_table(path, content, kind)
+    return {kind: str(path) for kind, (_, path) in paths.items()}
+
+
+def train(folder: Path, cohort: dict[str, str], settings: Settings, fold: int, **more: Any) -> str:
+    """Train one fold on the cohort's tables; ``more`` replaces arguments. The weights' path."""
+    weights = str(folder / f"{settings.name}_{fold}.safetensors")
+    train_regressor(
+        settings=settings,
+        fold=fold,
+        studies_path=cohort["studies"],
+        folds_path=cohort["folds"],
+        stacks_paths=[cohort["stacks"]],
+        landmarks_paths=[cohort["located_landmarks"]],
+        weights_path=weights,
+        history_path=str(folder / f"{settings.name}_{fold}.csv"),
+        checkpoint_path=str(folder / f"{settings.name}_{fold}.pt"),
+        device="cpu",
+        **{"code": "a", "seed": 5, "math_threads": 1, "checkpoint_minutes": 5.0} | more,
+    )
+    return weights
+
+
+def infer(
+    folder: Path, cohort: dict[str, str], name: str, weights: list[str], **more: Any
+) -> tuple[str, str]:
+    """Find the points of the cohort's shard; paths of the keypoints and of the rejected."""
+    paths = str(folder / f"{name}.parquet"), str(folder / f"{name}.rejected.parquet")
+    infer_regressor(
+        **{
+            "name": name,
+            "shard": 0,
+            "studies_path": cohort["studies"],
+            "folds_path": cohort["folds"],
+            "stacks_path": cohort["stacks"],
+            "weights_paths": weights,
+            "xy_from": None,
+            "xy_paths": [],
+            "keypoints_path": paths[0],
+            "rejected_path": paths[1],
+            "seed": 5,
+            "math_threads": 1,
+            "device": "cpu",
+        }
+        | more
+    )
+    return paths

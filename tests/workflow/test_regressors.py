@@ -1,0 +1,104 @@
+"""Regressors in the real workflow: trained by fold, measured, cropped around, rerun as little."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+CONFIGS = [PROJECT / "tests" / "workflow" / name for name in ("miniature.yaml", "regressors.yaml")]
+RESULTS = Path("results/miniature")
+pytestmark = pytest.mark.workflow
+
+
+def snakemake(folder: Path, configs: list[Path], *arguments: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile")]
+    command += ["--workflow-profile", str(PROJECT / "profiles" / "default")]
+    command += ["--directory", str(folder), "--cores", "2", "--configfile", *map(str, configs)]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def planned(words: str) -> dict[str, int]:
+    """Jobs by rule of the table that a run begins with."""
+    table = words.partition("Job stats:")[2].partition("total")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+
+SETS = ("foramen_sagittal", "recess_axial")
+CROPS = [str(RESULTS / f"rois/{roi_set}/0/rois.parquet") for roi_set in SETS]
+
+
+@pytest.fixture(scope="module")
+def run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which crops around a regressor's points were made, and what that run said."""
+    folder = tmp_path_factory.mktemp("regressors") / "run"
+    shutil.copytree(finished_run, folder)
+    code, words = snakemake(folder, CONFIGS, "--", *CROPS)
+    assert code == 0, words[-4000:]
+    return folder, words
+
+
+def test_it_trains_each_fold_and_crops_around_its_points(run: tuple[Path, str]) -> None:
+    # Four regressors, of which one only tells another where in its slices points lie.
+    assert planned(run[1]) == {
+        "train_regressor": 8,
+        "infer_regressor": 3,
+        "fit_projection": 2,
+        "project_keypoints": 1,
+        "measure_keypoints": 1,
+        "crop_rois": 2,
+    }
+    assert "Nothing to be done" in snakemake(run[0], CONFIGS, "--dry-run", "--", *CROPS)[1]
+    folds = pd.read_parquet(run[0] / RESULTS / "cohort/folds.parquet")
+    figures = json.loads((run[0] / RESULTS / "keypoints/errors.json").read_text())
+    added = {"joint", "middle", "levels", "projected"}
+    assert set(figures) == {"sagittal_t1", "sagittal_t2", "axial_t2"} | added
+    for name in added:
+        points = pd.read_parquet(run[0] / RESULTS / f"keypoints/{name}/0.parquet")
+        own = points.merge(folds, on="study")
+        assert (own["source"] == f"{name}:fold_" + own["fold"].astype(str)).all()
+        assert set(points["source"]) == {f"{name}:fold_0", f"{name}:fold_1", f"{name}:mean"}
+    for path, name in zip(CROPS, ("joint", "projected"), strict=True):
+        crops = pd.read_parquet(run[0] / path)
+        assert set(crops["source"]) <= {f"{name}:fold_0", f"{name}:fold_1", f"{name}:mean"}
+        assert crops["jitter_in_plane_mm"].unique().tolist() == [figures[name]["in_plane_sd_mm"]]
+
+
+def test_a_setting_reruns_what_it_concerns(run: tuple[Path, str], tmp_path: Path) -> None:
+    file = tmp_path / "edit.yaml"
+    file.write_text("keypoints: {regressors: {places: {training: {epochs: 3}}}}\n")
+    jobs = planned(snakemake(run[0], [*CONFIGS, file], "--dry-run", "--", *CROPS)[1])
+    # Its networks are used by the regressor of levels, around whose points nothing is cropped.
+    assert jobs == {"train_regressor": 2, "infer_regressor": 1, "measure_keypoints": 1}
+
+
+def test_the_default_run_knows_of_no_regressor(finished_run: Path) -> None:
+    words = snakemake(finished_run, CONFIGS[:1], "--dry-run")[1]
+    assert "Nothing to be done" in words
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ("sagittal_t1: {kind: sagittal_3d, backbone: resnet18}", "the name is taken"),
+        ("joint: {backbone: resnet81}", "keypoints.regressors.joint.backbone is 'resnet81'"),
+        ("joint: {image_px: 128}", "joint.image_px is 128, larger than frame_px"),
+        ("joint: {training: {batch_size: 5}}", "joint.training.accumulation is 2"),
+        ("joint: {kind: sagittal_4d}", "joint.kind is 'sagittal_4d'; allowed:"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_runs(
+    run: tuple[Path, str], tmp_path: Path, edit: str, message: str
+) -> None:
+    file = tmp_path / "edit.yaml"
+    file.write_text(f"keypoints: {{regressors: {{{edit}}}}}\n")
+    code, words = snakemake(run[0], [*CONFIGS, file], "--dry-run", "--", *CROPS)
+    assert code != 0 and message in words
