@@ -13,7 +13,7 @@ from spinegrade.runtime.average import MovingAverage
 from spinegrade.tables import read_table, write_table
 from spinegrade.two_stage.looks import plain_look, training_look
 from spinegrade.two_stage.mixing import Mixing, mixed
-from spinegrade.two_stage.network import build_network, logits_of
+from spinegrade.two_stage.network import build_network, load_network, logits_of
 from spinegrade.two_stage.predict import predict
 from spinegrade.two_stage.stores import samples_of
 from two_stage_helpers import SHAPES, paths_of, small, train, write_cohort
@@ -194,3 +194,25 @@ def test_it_trains_resumes_and_predicts_every_condition(tmp_path, cohort, rows, 
     gone = table[(table["study"] == "s002") & (table["level"] == "l1_l2")]
     assert set(gone["condition"]) == {"spinal_canal_stenosis", "neural_foraminal_narrowing"}
     assert (table["fold"].isna() == (table["study"] == "s008")).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("architecture", ["view_gru", "view_level_lstm", "axial_side", "all_view"])
+def test_a_device_learns_and_predicts_as_the_cpu_does(tmp_path, cohort, architecture, precision):
+    training = {**CHANGED["training"], "precision_cuda": precision}
+    settings = small(architecture, training=training)
+    weights = train(tmp_path, cohort, settings, 0, device="cuda")
+    labels = read_table(cohort["labels"], "labels")
+    held_out = ["s000", "s002", "s004", "s006"]
+    part = samples_of(settings, SHAPES, paths_of(cohort, settings), held_out, labels)
+    found = [
+        logits_of(
+            load_network(weights, settings, SHAPES, torch.device(device))[0],
+            *(part, settings, SHAPES, torch.device(device), torch.float32),
+        )
+        for device in ("cuda", "cpu")
+    ]
+    assert np.isfinite(found[0]).all()
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-2, atol=1e-2)

@@ -63,6 +63,28 @@ def test_sizes_that_the_notes_fix_by_themselves():
     assert count(ConditionGate(512)) == 320 + 8_320 + 33_024 + 131_584 == 173_248
 
 
+@pytest.mark.parametrize("name", [*VIEWS, "axial_side", "all_view"])
+def test_heads_compute_in_float32_under_mixed_precision(name):
+    there = torch.rand(1, 2, 5) < 0.7
+    if name == "all_view":
+        network, inputs = all_view(), level_inputs([2, 0])
+    elif name == "axial_side":
+        network, axial = recess(), torch.rand(1, 2, 5, 2, 1, 24, 24)
+        inputs = {"sagittal": torch.rand(1, 2, 5, 4, 32, 32), "sagittal_there": there}
+        inputs |= {"axial": axial, "axial_there": there}
+    else:
+        network = build(name, **SMALL, conditions=(1, 2))
+        inputs = {"sagittal": torch.rand(1, 2, 5, 3, 32, 32), "sagittal_there": there}
+    network = network.eval()
+    seen = []
+    backbone = next(part for part in network.modules() if isinstance(part, CropFeatures)).backbone
+    backbone.register_forward_hook(lambda *call: seen.append(call[2].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = network(**inputs)
+    assert seen == [torch.bfloat16] and mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, network(**inputs), rtol=0.05, atol=0.05)
+
+
 def test_parts_are_no_architecture():
     assert set(VIEWS) <= set(model_names()) and "grader_parts" not in model_names()
 
