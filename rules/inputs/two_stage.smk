@@ -68,7 +68,7 @@ def grader_made_with(grader):
     if sequence:
         found[sequence] = made_with("crop_sequences", sequence=sequence)
         for detector in detectors_behind([SEQUENCES[sequence]["detector"]]):
-            found[detector] = made_with("train_keypoints", "infer_keypoints", detector=detector)
+            found[detector] = points_made_with(detector)
     return found
 
 

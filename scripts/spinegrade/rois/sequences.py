@@ -184,11 +184,17 @@ def write_slices(path: str | Path, in_plane: InPlane, stacks: Sequence[Stack]) -
     A stack at a time, so that a shard need not fit into memory.
     """
     shape = (sum(stack.slices for stack in stacks), *in_plane.stored_px)
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
+    with atomic_path(path) as temporary:
+        # Zeros that take no memory make the file; the slices are then written through a map.
+        np.save(temporary, np.broadcast_to(np.uint8(0), shape), allow_pickle=False)
+        if not shape[0]:
+            return
+        array = np.load(temporary, mmap_mode="r+", allow_pickle=False)
+        start = 0
         for stack in progress(list(stacks), "axial slices"):
-            file.write(crop_stack(in_plane, stack).tobytes())
+            array[start : start + stack.slices] = crop_stack(in_plane, stack)
+            start += stack.slices
+        array.flush()
 
 
 def write_sequences(
