@@ -11,6 +11,7 @@ import torch
 import yaml
 from spinegrade.errors import SpinegradeError
 from spinegrade.losses.registry import build, loss_names, module_of
+from spinegrade.regressors.settings import LEVELS
 from spinegrade.settings import SCHEMA_FOLDER
 
 PACKAGE = Path(__file__).resolve().parents[2] / "scripts" / "spinegrade"
@@ -31,6 +32,12 @@ def test_the_schemas_name_every_loss_and_no_other() -> None:
     for key in ("properties", "graders", "additionalProperties", "properties", "training"):
         grader = grader[key]
     known += grader["properties"]["loss"]["enum"]
+    regressors = yaml.safe_load((SCHEMA_FOLDER / "keypoints.yaml").read_text())
+    for key in ("properties", "regressors", "additionalProperties", "properties", "kind"):
+        regressors = regressors[key]
+    # A regressor's kind says which loss is its own.
+    kinds = regressors["enum"]
+    known += {"level_sequence" if kind == LEVELS else "coordinate_distance" for kind in kinds}
     assert sorted(known) == loss_names()
 
 

@@ -9,26 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-IGNORED = -100
-"""The level of a slice that is near no annotated point."""
+from spinegrade.losses.sequence_terms import IGNORED, soft_places
 
 
 def build(place_weight: float = 0.1) -> Callable[..., Tensor]:
     """The loss of ``level_sequence`` with this weight of the distances."""
     return partial(level_sequence, place_weight=place_weight)
-
-
-def soft_places(chances: Tensor, segments: Sequence[tuple[int, int]]) -> Tensor:
-    """(n, 2, 5): the mean place within each of n ``segments``, weighted by ``chances`` (L, 2, 5).
-
-    Segments are (first, end) of a series' slices in the sequence; places count from its first.
-    """
-    found = []
-    for first, end in segments:
-        own = chances[first:end]
-        place = torch.arange(end - first, device=own.device, dtype=own.dtype)[:, None, None]
-        found.append((own * place).sum(dim=0) / own.sum(dim=0).clamp(min=1e-9))
-    return torch.stack(found)
 
 
 def level_sequence(

@@ -10,7 +10,7 @@ from typing import Any
 
 from spinegrade.named_modules import NamedModules
 
-LOSSES = NamedModules("losses", "loss", frozenset({"heatmap_terms"}))
+LOSSES = NamedModules("losses", "loss", frozenset({"heatmap_terms", "sequence_terms"}))
 loss_names = LOSSES.names
 module_of = LOSSES.module_of
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spinegrade.keypoint_rows import point_rows
-from spinegrade.losses.level_sequence import soft_places
+from spinegrade.losses.sequence_terms import soft_places
 from spinegrade.names import LUMBAR_LEVELS, SUBARTICULAR, Cell
 from spinegrade.regressors.augment import plain
 from spinegrade.regressors.frames import Frame

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spinegrade.geometry.affine import normal
-from spinegrade.losses.level_sequence import IGNORED
+from spinegrade.losses.sequence_terms import IGNORED
 from spinegrade.names import LUMBAR_LEVELS, SUBARTICULAR, Cell
 from spinegrade.regressors.frames import Frame, nearest_places
 from spinegrade.regressors.samples import Look, add_look, points_in, stacks_by_study
