@@ -37,7 +37,7 @@ def whole_two_stage(wildcards):
     if not GRADERS:
         raise SpinegradeError(
             "two_stage.graders is empty: give the graders, or a recipe of them, such as "
-            "--configfile resources/systems/two_stage_small.yaml"
+            "--configfile resources/systems/two_stage_sagittal.yaml"
         )
     if APPLY:
         return expand(out("two_stage", "{grader}", "new.parquet"), grader=GRADERS)
