@@ -24,6 +24,7 @@ GRADERS = {
     "recess": ["recess_axial"],
 }
 KEY = ["study", "condition", "level", "side"]
+TARGETS = ("all", "two_stage")
 pytestmark = pytest.mark.workflow
 
 
@@ -41,16 +42,12 @@ def planned(words: str) -> dict[str, int]:
     return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
 
 
-def outputs(grader: str) -> list[str]:
-    return [str(RESULTS / "two_stage" / grader / "oof.parquet")]
-
-
 @pytest.fixture(scope="module")
 def run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder in which the graders have run beside the rest, and what that run said."""
     folder = tmp_path_factory.mktemp("two_stage") / "run"
     shutil.copytree(finished_run, folder)
-    code, words = snakemake(folder, CONFIGS, "--", "all", *outputs("foramen_gate"))
+    code, words = snakemake(folder, CONFIGS, "--", *TARGETS)
     assert code == 0, words[-4000:]
     return folder, words
 
@@ -59,9 +56,11 @@ def test_each_fold_of_each_grader_is_trained_and_nothing_else_again(run: tuple[P
     jobs = planned(run[1])
     assert (jobs.pop("train_two_stage"), jobs.pop("predict_two_stage")) == (10, 5)
     assert (jobs.pop("crop_rois"), jobs.pop("crop_sequences")) == (1, 1)
+    # The blends of all graders, of those of all views and of those of single ones.
+    assert (jobs.pop("fit_two_stage_ensemble"), jobs.pop("compare_two_stage_families")) == (3, 1)
+    assert (jobs.pop("write_two_stage_report"), jobs.pop("two_stage")) == (1, 1)
     assert jobs == {"fit_ensemble": 1, "write_submission": 1, "write_report": 1, "all": 1}
-    everything = ("all", *outputs("foramen_gate"))
-    assert planned(snakemake(run[0], CONFIGS, "--dry-run", "--", *everything)[1]) == {}
+    assert planned(snakemake(run[0], CONFIGS, "--dry-run", "--", *TARGETS)[1]) == {}
 
 
 def predicted(run: tuple[Path, str], grader: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -99,6 +98,40 @@ def test_the_ensemble_is_of_those_that_take_part(run: tuple[Path, str]) -> None:
     assert set(score["classifiers"]) == members
     assert score["served"]["foramen_gru"] == ["neural_foraminal_narrowing"]
     assert sorted(score["served"]["everything"]) == CONDITIONS
+
+
+def test_all_graders_are_compared_with_each_family(run: tuple[Path, str]) -> None:
+    folder = run[0] / RESULTS / "two_stage" / "ensemble"
+    scores = {
+        blend: json.loads((folder / blend / "score.json").read_text())
+        for blend in ("all_graders", "all_view", "single_view")
+    }
+    assert set(scores["all_view"]["classifiers"]) == {"everything"}
+    assert set(scores["single_view"]["classifiers"]) == {"foramen_gru", "canal_levels", "recess"}
+    assert set(scores["all_graders"]["leave_one_out"]) > {"everything", "recess"}
+    found = json.loads((folder / "families.json").read_text())
+    assert set(found["parts"]) == {"all_view", "single_view"} and found["studies"] == 8
+    whole = scores["all_graders"]["ensemble"]["total"]
+    assert found["whole"]["total"] == pytest.approx(whole, abs=1e-8)
+    for family, part in found["parts"].items():
+        assert part["score"]["total"] == pytest.approx(
+            scores[family]["ensemble"]["total"], abs=1e-8
+        )
+        difference = whole - part["score"]["total"]
+        assert part["whole_minus_part"]["value"] == pytest.approx(difference, abs=1e-8)
+
+
+def test_its_page_shows_grades_members_and_detectors(run: tuple[Path, str]) -> None:
+    page = (run[0] / RESULTS / "two_stage" / "report.html").read_text()
+    for words in ("What each member adds", "Detectors side by side", "family single_view"):
+        assert words in page
+    for detector in ("sagittal_t1", "sagittal_t2", "axial_t2"):
+        assert f"<td>{detector}</td>" in page.replace('<td class="text">', "<td>")
+
+
+def test_a_run_without_graders_is_told_what_to_give(run: tuple[Path, str]) -> None:
+    code, words = snakemake(run[0], CONFIGS[:1], "--dry-run", "--", "two_stage")
+    assert code != 0 and "two_stage.graders is empty: give the graders" in words
 
 
 def test_the_epoch_was_chosen_on_an_inner_part(run: tuple[Path, str]) -> None:

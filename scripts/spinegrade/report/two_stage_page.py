@@ -160,12 +160,13 @@ def detectors(run: TwoStageRun) -> Section:
                 caption("keypoints", reference="the annotated point"),
             )
         )
-        heads = ["Detector", "Anatomy", "Coverage", "Points", "Median mm", "In plane mm", "px"]
-        heads += ["Within 6 mm", "Slice exact", "Slice within 1", "Side right"]
+        heads = ["Detector", "Anatomy", "Coverage", "Points", "Median (mm)", "In plane (mm, px)"]
+        heads += ["Within 6 mm", "Slice exact", "Within 1", "Side right", "Points shifted"]
         rows = [
             [
                 *(row["detector"], row["anatomy"], _percent(row["coverage"]), row["points"]),
-                *(_number(row[f"median_{what}"]) for what in ("mm", "in_plane_mm", "in_plane_px")),
+                f"{row['median_mm']:.1f}",
+                f"{row['median_in_plane_mm']:.1f}, {row['median_in_plane_px']:.1f}",
                 *(_percent(row[what]) for what in ("within_6_mm", "slice_exact")),
                 *(_percent(row[what]) for what in ("slice_within_1", "side_right")),
                 *(_percent(row[what]) for what in ("shifted_points", "shifted_studies")),
@@ -174,10 +175,11 @@ def detectors(run: TwoStageRun) -> Section:
         ]
         section.blocks.append(
             Table(
-                [*heads, "Points shifted", "Studies shifted"],
+                [*heads, "Studies"],
                 rows,
                 "Coverage: annotated points that were found at all. All else is over the points "
-                "that every detector found. Shifted: nearer to another level's point.",
+                "that every detector found, medians of the distance in the patient and in the slice. "
+                "Shifted, of points and of studies: nearer to another level's point.",
             )
         )
     return section
