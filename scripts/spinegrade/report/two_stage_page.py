@@ -165,8 +165,7 @@ def detectors(run: TwoStageRun) -> Section:
         rows = [
             [
                 *(row["detector"], row["anatomy"], _percent(row["coverage"]), row["points"]),
-                f"{row['median_mm']:.1f}",
-                f"{row['median_in_plane_mm']:.1f}, {row['median_in_plane_px']:.1f}",
+                *_medians(row),
                 *(_percent(row[what]) for what in ("within_6_mm", "slice_exact")),
                 *(_percent(row[what]) for what in ("slice_within_1", "side_right")),
                 *(_percent(row[what]) for what in ("shifted_points", "shifted_studies")),
@@ -178,11 +177,18 @@ def detectors(run: TwoStageRun) -> Section:
                 [*heads, "Studies"],
                 rows,
                 "Coverage: annotated points that were found at all. All else is over the points "
-                "that every detector found, medians of the distance in the patient and in the slice. "
-                "Shifted, of points and of studies: nearer to another level's point.",
+                "that every detector found: medians of the distance in the patient and in the "
+                "slice; shifted, of points and of studies, is nearer to another level's point.",
             )
         )
     return section
+
+
+def _medians(row: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    if not row["points"]:
+        return None, None
+    in_plane = f"{row['median_in_plane_mm']:.1f}, {row['median_in_plane_px']:.1f}"
+    return f"{row['median_mm']:.1f}", in_plane
 
 
 def training(run: TwoStageRun) -> Section:
