@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from spinegrade.regressors.network import dtype_of
 from spinegrade.regressors.settings import Settings
 from spinegrade.runtime.average import MovingAverage
-from spinegrade.runtime.checkpoint import Checkpoint, random_state, restore_random_state
+from spinegrade.runtime.checkpoint import Checkpoint
 from spinegrade.runtime.precision import autocast
 from spinegrade.runtime.read_ahead import ReadAhead
 from spinegrade.runtime.seeds import generator, stream_seed
 from spinegrade.runtime.training_log import TrainingLog
+from spinegrade.runtime.training_state import TrainingState
 
 _LOGGER = logging.getLogger("spinegrade")
 
@@ -63,7 +64,7 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
     ]
 
 
-class RegressorTrainer:
+class RegressorTrainer(TrainingState):
     """Trains on ``task``; ``choosing`` is the task whose loss picks the epoch, if any.
 
     ``weights`` are what is kept in the end: the moving average of weights and running statistics,
@@ -104,11 +105,6 @@ class RegressorTrainer:
         self.best: dict[str, Tensor] | None = None
         self.best_loss = float("inf")
         self.waited_s = 0.0
-
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        """The weights and running statistics that are kept."""
-        return self.average.model.state_dict() if self.best is None else self.best
 
     def run(self, checkpoint: Checkpoint) -> None:
         """Train to the last epoch, from ``checkpoint`` on and keeping it up to date."""
@@ -181,36 +177,6 @@ class RegressorTrainer:
                 total += float(losses.sum())
         return total / len(self.choosing)
 
-    def state(self) -> dict[str, Any]:
-        """All that a resumed run needs, as tensors and plain values."""
-        return {
-            "epoch": self.epoch,
-            "step": self.step,
-            "totals": self.totals,
-            "network": self.network.state_dict(),
-            "average": self.average.model.state_dict(),
-            "average_steps": self.average.steps,
-            "optimiser": self.optimiser.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "history": self.history,
-            "best": self.best,
-            "best_loss": self.best_loss,
-            "random": random_state(self.device),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take up a ``state``."""
-        self.epoch, self.step = state["epoch"], state["step"]
-        self.totals = state["totals"].to(self.device)
-        self.network.load_state_dict(state["network"])
-        self.average.model.load_state_dict(state["average"])
-        self.average.steps = state["average_steps"]
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.history = state["history"]
-        self.best, self.best_loss = state["best"], state["best_loss"]
-        restore_random_state(state["random"], self.device)
-
     def _steps_left(self) -> Iterator[list[NDArray[np.int64]]]:
         """Places of the samples of each step that is left, in parts, to the last epoch."""
         # It runs ahead of the steps, so that it must count epochs by itself.
@@ -231,10 +197,7 @@ class RegressorTrainer:
             | parts
             | {"choice_loss": choice}
         )
-        if choice is not None and choice < self.best_loss:
-            self.best_loss = choice
-            kept = self.average.model.state_dict()
-            self.best = {name: value.detach().cpu().clone() for name, value in kept.items()}
+        self.keep_if_best(choice)
         self.epoch, self.step, self.totals = self.epoch + 1, 0, self._no_losses()
 
     @property

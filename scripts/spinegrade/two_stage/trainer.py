@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from spinegrade.grader_layout import SIDED_CONDITIONS
 from spinegrade.names import CONDITIONS, GRADE_WEIGHTS
 from spinegrade.runtime.average import MovingAverage
-from spinegrade.runtime.checkpoint import Checkpoint, random_state, restore_random_state
+from spinegrade.runtime.checkpoint import Checkpoint
 from spinegrade.runtime.precision import autocast
 from spinegrade.runtime.read_ahead import ReadAhead
 from spinegrade.runtime.seeds import generator, stream_seed
 from spinegrade.runtime.training_log import TrainingLog
+from spinegrade.runtime.training_state import TrainingState
 from spinegrade.two_stage.looks import training_look
 from spinegrade.two_stage.mixing import draw_mixing, mixed
 from spinegrade.two_stage.network import build_loss, build_network, dtype_of, logits_of
@@ -36,7 +37,7 @@ class StepPart(NamedTuple):
     seed: int
 
 
-class GraderTrainer:
+class GraderTrainer(TrainingState):
     """Trains on ``samples``; ``choosing`` holds the rows whose score picks the epoch, if any.
 
     ``weights`` are what is kept in the end: the moving average of weights and running statistics,
@@ -74,15 +75,10 @@ class GraderTrainer:
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.epoch = 0
         self.step = 0  # steps done of the epoch that is under way
-        self.total = torch.zeros((), device=device)  # their losses, each by its number of rows
+        self.totals = torch.zeros((), device=device)  # their losses, each by its number of rows
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] | None = None
         self.best_loss, self.best_epoch = float("inf"), 0
-
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        """The weights and running statistics that are kept."""
-        return self.average.model.state_dict() if self.best is None else self.best
 
     @property
     def is_done(self) -> bool:
@@ -133,7 +129,7 @@ class GraderTrainer:
         for batch in batches:
             loss = self._loss_of(batch.to(device), draws) * (len(batch.grades) / rows)
             self.scaler.scale(loss).backward()
-            self.total += loss.detach() * rows
+            self.totals += loss.detach() * rows
         if training.gradient_norm is not None:
             self.scaler.unscale_(self.optimiser)
             nn.utils.clip_grad_norm_(self.network.parameters(), training.gradient_norm)
@@ -169,35 +165,12 @@ class GraderTrainer:
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs, as tensors and plain values."""
-        return {
-            "epoch": self.epoch,
-            "step": self.step,
-            "total": self.total,
-            "network": self.network.state_dict(),
-            "average": self.average.model.state_dict(),
-            "average_steps": self.average.steps,
-            "optimiser": self.optimiser.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "history": self.history,
-            "best": self.best,
-            "best_loss": self.best_loss,
-            "best_epoch": self.best_epoch,
-            "random": random_state(self.device),
-        }
+        return {**super().state(), "best_epoch": self.best_epoch}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up a ``state``."""
-        self.epoch, self.step = state["epoch"], state["step"]
-        self.total = state["total"].to(self.device)
-        self.network.load_state_dict(state["network"])
-        self.average.model.load_state_dict(state["average"])
-        self.average.steps = state["average_steps"]
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.history = state["history"]
-        self.best, self.best_loss = state["best"], state["best_loss"]
+        super().restore(state)
         self.best_epoch = state["best_epoch"]
-        restore_random_state(state["random"], self.device)
 
     def _loss_of(self, batch: Batch, draws: torch.Generator) -> Tensor:
         inputs = training_look(batch, self.settings, self.shapes, draws)
@@ -232,16 +205,14 @@ class GraderTrainer:
 
     def _end_epoch(self, rate: float) -> None:
         choice = self.choice_loss()
-        loss = float(self.total) / len(self.samples)
+        loss = float(self.totals) / len(self.samples)
         self.history.append(
             {"epoch": self.epoch, "learning_rate": rate, "loss": loss, "choice_loss": choice}
         )
         self.epoch, self.step = self.epoch + 1, 0
-        self.total = torch.zeros((), device=self.device)
-        if choice is not None and choice < self.best_loss:
-            self.best_loss, self.best_epoch = choice, self.epoch
-            kept = self.average.model.state_dict()
-            self.best = {name: value.detach().cpu().clone() for name, value in kept.items()}
+        self.totals = torch.zeros((), device=self.device)
+        if self.keep_if_best(choice):
+            self.best_epoch = self.epoch
 
     @property
     def _names(self) -> tuple[str, int]:
