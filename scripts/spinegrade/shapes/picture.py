@@ -55,7 +55,10 @@ def draw_shapes(path: str | Path, shapes: dict[str, tuple[Points, Points]]) -> N
             )
         for level, point in zip(LUMBAR_LEVELS, mean[groups[0]], strict=True):
             text = level.upper().replace("_", "/")
-            axis.annotate(text, point, (34, 0), textcoords="offset points", va="center")
+            # Beside the frame, at the point's height: inside, a narrow panel would cut it.
+            beside = (1.0, point[1])
+            frame = ("axes fraction", "data")
+            axis.annotate(text, beside, (6, 0), frame, "offset points", va="center")
         axis.set_title(f"{_TITLES.get(name, name)}: {len(aligned)} studies")
         axis.set_xlabel("x, px at 512 (to the back)")
         axis.set_aspect("equal")
