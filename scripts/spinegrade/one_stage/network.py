@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.losses.registry import build as build_registered_loss
 from spinegrade.models.registry import build as build_model
 from spinegrade.one_stage.settings import Settings
-from spinegrade.runtime.files import atomic_path
 from spinegrade.runtime.precision import usable_dtype
-
-# One key: the order of several in the file is not the same from run to run.
-_HEADER = "training"
+from spinegrade.runtime.weights_file import (
+    fill_network,
+    read_weights,
+    save_weights,
+    without_record,
+)
 
 
 @dataclass(frozen=True)
@@ -66,11 +64,7 @@ def dtype_of(settings: Settings, device: torch.device) -> torch.dtype:
 
 def save_network(path: str | Path, weights: Mapping[str, Tensor], seen: Seen) -> None:
     """Write ``weights`` and what they come from as .safetensors, atomically."""
-    record = {**vars(seen), "trained_on": sorted(seen.trained_on)}
-    record["chosen_on"] = sorted(seen.chosen_on)
-    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {_HEADER: json.dumps(record, sort_keys=True)})
+    save_weights(path, weights, vars(seen))
 
 
 def load_network(
@@ -81,18 +75,11 @@ def load_network(
     Raises SpinegradeError for a file that cannot be read, that does not say what it was trained
     on, that is of another network or target, or whose epoch was chosen in another way.
     """
+    tensors, record = read_weights(path)
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-        tensors = load_file(path)
-        record: dict[str, Any] = json.loads(metadata[_HEADER])
-        seen = Seen(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items()})
-    except (SafetensorError, OSError) as error:
-        raise SpinegradeError(f"{path}: cannot be read ({error}); train it again") from error
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise SpinegradeError(
-            f"{path}: does not say what it was trained on; train it again"
-        ) from error
+        seen = Seen(**record)
+    except TypeError as error:
+        raise without_record(path) from error
     wanted = (settings.name, settings.target, settings.select)
     if (seen.network, seen.target, seen.select) != wanted:
         raise SpinegradeError(
@@ -102,11 +89,5 @@ def load_network(
     # Whatever it was trained from is in the file: no pretrained weights are looked up.
     bare = replace(settings, encoder={**settings.encoder, "pretrained": None})
     network = build_network(bare)
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise SpinegradeError(
-            f"{path}: not the weights of network {settings.name} as configured ({error}); train it "
-            "again"
-        ) from error
+    fill_network(network, tensors, path, f"network {settings.name}")
     return network.to(device).eval(), seen

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.losses.registry import build as build_registered_loss
 from spinegrade.models.registry import build as build_model
-from spinegrade.runtime.files import atomic_path
 from spinegrade.runtime.precision import autocast, usable_dtype
+from spinegrade.runtime.weights_file import (
+    fill_network,
+    read_weights,
+    save_weights,
+    without_record,
+)
 from spinegrade.two_stage.looks import LOOKS, mirrored_columns, plain_look
 from spinegrade.two_stage.samples import Samples
 from spinegrade.two_stage.settings import CropShape, Settings
-
-# One key: the order of several in the file is not the same from run to run.
-_HEADER = "training"
 
 
 @dataclass(frozen=True)
@@ -71,11 +69,7 @@ def dtype_of(settings: Settings, device: torch.device) -> torch.dtype:
 
 def save_network(path: str | Path, weights: Mapping[str, Tensor], seen: Seen) -> None:
     """Write ``weights`` and what they come from as .safetensors, atomically."""
-    record = {**vars(seen), "trained_on": sorted(seen.trained_on)}
-    record["chosen_on"] = sorted(seen.chosen_on)
-    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {_HEADER: json.dumps(record, sort_keys=True)})
+    save_weights(path, weights, vars(seen))
 
 
 def load_network(
@@ -86,18 +80,11 @@ def load_network(
     Raises SpinegradeError for a file that cannot be read, that does not say what it was trained
     on, that is of another grader or architecture, or whose epoch was chosen in another way.
     """
+    tensors, record = read_weights(path)
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-        tensors = load_file(path)
-        record: dict[str, Any] = json.loads(metadata[_HEADER])
-        seen = Seen(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items()})
-    except (SafetensorError, OSError) as error:
-        raise SpinegradeError(f"{path}: cannot be read ({error}); train it again") from error
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise SpinegradeError(
-            f"{path}: does not say what it was trained on; train it again"
-        ) from error
+        seen = Seen(**record)
+    except TypeError as error:
+        raise without_record(path) from error
     wanted = (settings.name, settings.architecture, settings.select)
     if (seen.grader, seen.architecture, seen.select) != wanted:
         raise SpinegradeError(
@@ -109,13 +96,7 @@ def load_network(
     own = {**settings.encoder, "pretrained": None}
     bare = replace(settings, encoder=own, axial_encoder=other)
     network = build_network(bare, shapes)
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise SpinegradeError(
-            f"{path}: not the weights of grader {settings.name} as configured ({error}); train it "
-            "again"
-        ) from error
+    fill_network(network, tensors, path, f"grader {settings.name}")
     return network.to(device).eval(), seen
 
 
