@@ -43,9 +43,10 @@ from spinegrade.one_stage.augment import augment  # noqa: E402
 from spinegrade.one_stage.augmentation import augmentation_of  # noqa: E402
 from spinegrade.one_stage.flip import exchange_sides  # noqa: E402
 from spinegrade.runtime.average import MovingAverage  # noqa: E402
+from spinegrade.runtime.precision import autocast  # noqa: E402
 from spinegrade.runtime.torch_setup import import_timm, prepare  # noqa: E402
 
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PRECISIONS = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
 SIDES = ("plain", "package")
 
 
@@ -126,7 +127,8 @@ class Step:
             known, grades = known.to(self.device), grades.to(self.device)
         else:
             slices, points, known, grades = self._augmented(slices, lengths, points, grades)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+        mixed = autocast if self.side == "package" else plain_autocast
+        with mixed(self.device, self.dtype):
             output = self.network(slices, lengths)
         output = [torch.cat(p, dim=1) if isinstance(p, list) else p for p in output]
         output = [part.float() for part in output]
@@ -154,6 +156,11 @@ class Step:
             grades.to(self.device), batch.reversed, self.settings.mirror, self.settings.flip
         )
         return batch.slices, batch.points, batch.known, grades
+
+
+def plain_autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """torch's own mixed precision, as in the published step."""
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 def timed(step: Step, batches: Iterator[tuple], steps: int) -> tuple[float, float, float]:

@@ -12,12 +12,41 @@ STRIDES = (4, 8, 16, 32)
 
 
 class SlicePyramid(nn.Module):
-    """``channels`` are those of the four maps; ``network`` is timm's."""
+    """``channels`` are those of the four maps; ``network`` is timm's.
 
-    def __init__(self, network: nn.Module, places: list[int], channels: tuple[int, ...]) -> None:
+    With ``frozen_statistics`` batch normalisation uses its running statistics in training, too.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        places: list[int],
+        channels: tuple[int, ...],
+        frozen_statistics: bool = False,
+    ) -> None:
         super().__init__()
         self.network, self.places, self.channels = network, places, channels
+        self.frozen_statistics = frozen_statistics
         self.channels_last = getattr(network, "output_fmt", None) == "NHWC"
+
+    def train(self, mode: bool = True) -> SlicePyramid:
+        """As every module's, but for statistics that are frozen."""
+        super().train(mode)
+        if self.frozen_statistics:
+            freeze_statistics(self.network)
+        return self
+
+    def freeze_to(self, stride: int) -> None:
+        """Let what the map at ``stride`` is made by learn nothing."""
+        side = 2 * STRIDES[-1]
+        training = self.training
+        self.eval()
+        wanted = self(torch.zeros(1, 1, side, side))[STRIDES.index(stride)]
+        parameters = list(self.network.parameters())
+        gradients = torch.autograd.grad(wanted.sum(), parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.requires_grad_(gradient is None)
+        self.train(training)
 
     def forward(self, slices: Tensor) -> list[Tensor]:
         """(S, 1, rows, cols) float in -1 .. 1 to maps at strides 4, 8, 16 and 32.
@@ -46,11 +75,26 @@ class SlicePyramid(nn.Module):
         return maps
 
 
-def build(backbone: str, pretrained: str | None = None, drop_path: float = 0.0) -> SlicePyramid:
+def freeze_statistics(network: nn.Module) -> None:
+    """Let batch normalisation use running statistics, until ``network.train()`` is called."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
+def build(
+    backbone: str,
+    pretrained: str | None = None,
+    drop_path: float = 0.0,
+    frozen_to_stride: int | None = None,
+    frozen_statistics: bool = False,
+) -> SlicePyramid:
     """The timm network ``backbone`` without its end: a map at each of the strides 4 to 32.
 
     ``pretrained`` is as in ``timm_backbone``. A grey slice is copied to the three colours that
-    published weights expect.
+    published weights expect. What comes before the map at ``frozen_to_stride`` keeps its weights,
+    and with ``frozen_statistics`` all batch normalisation its running statistics: both are for
+    pretrained weights and small batches.
 
     Raises SpinegradeError for a network that timm does not know or cannot take features from,
     for one that lacks these four strides, and for weights that are absent or do not fit.
@@ -71,4 +115,9 @@ def build(backbone: str, pretrained: str | None = None, drop_path: float = 0.0) 
         )
     places = [len(strides) - 1 - strides[::-1].index(stride) for stride in STRIDES]
     channels = network.feature_info.channels()
-    return SlicePyramid(network, places, tuple(channels[place] for place in places))
+    pyramid = SlicePyramid(
+        network, places, tuple(channels[place] for place in places), frozen_statistics
+    )
+    if frozen_to_stride is not None:
+        pyramid.freeze_to(frozen_to_stride)
+    return pyramid

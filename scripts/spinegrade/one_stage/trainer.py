@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from spinegrade.models.slice_pyramid import freeze_statistics
 from spinegrade.names import GRADE_WEIGHTS
 from spinegrade.one_stage.answers import look
 from spinegrade.one_stage.augment import augment
@@ -203,9 +204,7 @@ class OneStageTrainer(TrainingState):
         frozen_from = self.settings.training.freezes_at(self.fold)
         if frozen_from is None or self.epoch < frozen_from:
             return
-        for module in self.network.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+        freeze_statistics(self.network)
 
     @property
     def _names(self) -> tuple[str, int]:

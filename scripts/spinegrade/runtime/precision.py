@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
+
+from spinegrade.runtime.depthwise import FastDepthwise
 
 _LOGGER = logging.getLogger("spinegrade")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -28,6 +31,10 @@ def usable_dtype(name: str, device: torch.device) -> torch.dtype:
     return dtype
 
 
-def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
+@contextmanager
+def autocast(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
     """Mixed precision of ``dtype``; nothing for float32."""
-    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+    mixed = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+    slow = device.type == "cpu" and dtype == torch.bfloat16
+    with mixed, FastDepthwise() if slow else nullcontext():
+        yield
