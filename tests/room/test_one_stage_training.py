@@ -156,6 +156,18 @@ def test_the_history_has_the_parts_of_the_loss_and_both_rates(undisturbed, tmp_p
     assert history["choice_loss"].isna().all()
 
 
+def test_parts_count_by_their_weight(cohort):
+    training = {"epochs": 1, "loss": {"part_weights": {"points": 0.5, "grade": 0}}}
+    settings = small("foraminal", training=training)
+    trainer = OneStageTrainer(samples_of(cohort, settings), settings, 0, 1, CPU)
+    for packed in trainer.batches():
+        trainer.train_step(packed)
+        assert not trainer.network.grade[-1].weight.grad.any()
+        assert trainer.network.heatmap.weight.grad.any()
+    (row,) = trainer.history
+    assert row["loss"] == pytest.approx(row["heatmap"] + 0.5 * row["points"]) and row["grade"] > 0
+
+
 @pytest.mark.parametrize(("target", "epochs"), [("foraminal", 30), ("canal", 20)])
 def test_it_learns_where_the_dots_are(target, epochs, cohort, canal_cohort):
     training = {"learning_rate": 0.01, "epochs": epochs, "batch_size": 2, "average_decay": 0.9}

@@ -47,7 +47,13 @@ def test_defaults_are_the_published_ones() -> None:
     assert (training.weight_decay, training.average_decay) == (0.01, 0.99)
     assert training.gradient_norm is None and training.precision_cuda == "float16"
     assert settings.network_options == {
-        "encoder": {"backbone": "test_resnet", "pretrained": None, "drop_path": 0.0},
+        "encoder": {
+            "backbone": "test_resnet",
+            "pretrained": None,
+            "drop_path": 0.0,
+            "frozen_to_stride": None,
+            "frozen_statistics": False,
+        },
         "widths": (384, 192, 96),
         "points": 10,
     }

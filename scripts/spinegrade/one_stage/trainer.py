@@ -44,8 +44,8 @@ class OneStageTrainer(TrainingState):
 
     ``weights`` are what is kept in the end: the moving average of weights and running statistics,
     of the last epoch or of the one with the lowest ``choice_loss``. ``history`` has a row an
-    epoch: epoch, learning_rate, loss, its parts, choice_loss. Every epoch's order and every
-    step's augmentation come from streams of their own, so that a run resumed anywhere goes on
+    epoch: epoch, learning_rate, loss, its parts (unweighted), choice_loss. Every epoch's order and
+    every step's augmentation come from streams of their own, so that a run resumed anywhere goes on
     bit for bit (on the CPU) as one that was never stopped. ``waited_s`` is the time
     that steps had to wait for volumes to be read.
     """
@@ -78,6 +78,9 @@ class OneStageTrainer(TrainingState):
             foreach=True,
         )
         self.loss = build_loss(settings)
+        self.parts = PARTS[settings.target]
+        weights = [float(training.loss["part_weights"][part]) for part in self.parts]
+        self.part_weights = torch.tensor(weights, device=device)
         self.dtype = dtype_of(settings, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.epoch = 0
@@ -143,9 +146,9 @@ class OneStageTrainer(TrainingState):
         mirror, flip = self.augmentation.mirror, self.augmentation.flip
         grades = exchange_sides(packed.grades.to(device), batch.reversed, mirror, flip)
         parts = self.loss(output, batch.points, batch.known, grades, packed.lengths)
-        losses = torch.stack([parts[name] for name in PARTS[self.settings.target]])
+        losses = torch.stack([parts[name] for name in self.parts])
         self.optimiser.zero_grad(set_to_none=True)
-        self.scaler.scale(losses.sum()).backward()
+        self.scaler.scale(losses @ self.part_weights).backward()
         if training.gradient_norm is not None:
             self.scaler.unscale_(self.optimiser)
             nn.utils.clip_grad_norm_(self.network.parameters(), training.gradient_norm)
@@ -190,11 +193,11 @@ class OneStageTrainer(TrainingState):
             yield from parts[skipped if epoch == first else 0 :]
 
     def _end_epoch(self, rate: float) -> None:
-        means = (self.totals / len(self.samples)).tolist()
+        means = self.totals / len(self.samples)
         choice = self.choice_loss()
         self.history.append(
-            {"epoch": self.epoch, "learning_rate": rate, "loss": sum(means)}
-            | dict(zip(PARTS[self.settings.target], means, strict=True))
+            {"epoch": self.epoch, "learning_rate": rate, "loss": float(means @ self.part_weights)}
+            | dict(zip(self.parts, means.tolist(), strict=True))
             | {"choice_loss": choice}
         )
         self.keep_if_best(choice)
@@ -214,4 +217,4 @@ class OneStageTrainer(TrainingState):
         return stream_seed(self.seed, f"one_stage_{what}", *self._names, *place)
 
     def _no_losses(self) -> Tensor:
-        return torch.zeros(len(PARTS[self.settings.target]), device=self.device)
+        return torch.zeros(len(self.parts), device=self.device)
