@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from snakemake.utils import update_config
 from spinegrade.errors import SpinegradeError
 from spinegrade.one_stage.augmentation import augmentation_of
 from spinegrade.one_stage.settings import check_networks, settings_from_config
@@ -21,18 +21,10 @@ RECIPES = sorted((PROJECT / "resources" / "systems").glob("one_stage_*.yaml"))
 MINIMAL = {"target": "foraminal", "encoder": {"backbone": "test_resnet"}}
 
 
-def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """``above`` over ``below`` key by key, as Snakemake lays one --configfile over another."""
-    found = copy.deepcopy(below)
-    for key, value in above.items():
-        nested = isinstance(value, dict) and isinstance(found.get(key), dict)
-        found[key] = merged(found[key], value) if nested else value
-    return found
-
-
 def config_with(networks: dict[str, Any], **more: Any) -> dict[str, Any]:
     below = yaml.safe_load((PROJECT / "workflow_config.yaml").read_text())
-    return check_settings(merged(below, {"one_stage": {"networks": networks}, **more}))
+    update_config(below, {"one_stage": {"networks": networks}, **more})
+    return check_settings(below)
 
 
 def networks_of(networks: dict[str, Any]) -> dict[str, Any]:
@@ -172,7 +164,8 @@ def test_a_recipe_is_a_configuration(recipe: Path) -> None:
     if above.get("cohort", {}).get("kind") == "kaggle_rsna2024":
         above["cohort"]["kind"] = "phantom"
     below = yaml.safe_load((PROJECT / "workflow_config.yaml").read_text())
-    config = check_settings(merged(below, above))
+    update_config(below, above)
+    config = check_settings(below)
     networks = config["one_stage"]["networks"]
     check_networks(networks, config["cohort"]["folds"], config["classifiers"])
     for name, block in networks.items():
