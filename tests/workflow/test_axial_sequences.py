@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from miniature_run import planned, snakemake
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONFIGS = [PROJECT / "tests" / "workflow" / name for name in ("miniature.yaml", "sequences.yaml")]
@@ -22,18 +20,11 @@ TARGETS = [
 pytestmark = pytest.mark.workflow
 
 
-def snakemake(folder: Path, configs: list[Path], *arguments: str) -> dict[str, int]:
-    """Jobs by rule of the table that a run begins with."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile")]
-    command += ["--workflow-profile", str(PROJECT / "profiles" / "default")]
-    command += ["--directory", str(folder), "--cores", "2", "--configfile", *map(str, configs)]
-    done = subprocess.run(
-        [*command, *arguments, "--", *TARGETS], capture_output=True, text=True, check=False
-    )
-    words = done.stdout + done.stderr
-    assert done.returncode == 0, words[-4000:]
-    table = words.partition("Job stats:")[2].partition("total")[0]
-    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+def jobs_of(folder: Path, configs: list[Path], *arguments: str) -> dict[str, int]:
+    """Jobs by rule of a run to the stores."""
+    code, words = snakemake(folder, configs, *arguments, "--", *TARGETS)
+    assert code == 0, words[-4000:]
+    return planned(words)
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +32,12 @@ def run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     """A folder in which the stores were made beside the rest, and the jobs that made them."""
     folder = tmp_path_factory.mktemp("sequences") / "run"
     shutil.copytree(finished_run, folder)
-    return folder, snakemake(folder, CONFIGS)
+    return folder, jobs_of(folder, CONFIGS)
 
 
 def test_they_need_no_more_than_a_finished_run_has(run: tuple[Path, dict]) -> None:
     assert run[1] == {"crop_sequences": 2, "crop_rois": 1}
-    assert snakemake(run[0], CONFIGS, "--dry-run") == {}
+    assert jobs_of(run[0], CONFIGS, "--dry-run") == {}
 
 
 def test_every_axial_slice_is_there_and_every_level_lies_in_its_stack(
@@ -103,4 +94,4 @@ def test_a_setting_reruns_what_it_concerns(
 ) -> None:
     file = tmp_path / "edit.yaml"
     file.write_text(f"rois: {{{edit}}}\n")
-    assert snakemake(run[0], [*CONFIGS, file], "--dry-run") == jobs
+    assert jobs_of(run[0], [*CONFIGS, file], "--dry-run") == jobs

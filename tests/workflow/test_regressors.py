@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from miniature_run import planned, snakemake
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONFIGS = [PROJECT / "tests" / "workflow" / name for name in ("miniature.yaml", "regressors.yaml")]
 RESULTS = Path("results/miniature")
 pytestmark = pytest.mark.workflow
-
-
-def snakemake(folder: Path, configs: list[Path], *arguments: str) -> tuple[int, str]:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile")]
-    command += ["--workflow-profile", str(PROJECT / "profiles" / "default")]
-    command += ["--directory", str(folder), "--cores", "2", "--configfile", *map(str, configs)]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout + done.stderr
-
-
-def planned(words: str) -> dict[str, int]:
-    """Jobs by rule of the table that a run begins with."""
-    table = words.partition("Job stats:")[2].partition("total")[0]
-    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
 
 
 SETS = ("foramen_sagittal", "recess_axial")
