@@ -12,7 +12,7 @@ from spinegrade.errors import SpinegradeError
 from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SUBARTICULAR
 from spinegrade.regressors import inference
 from spinegrade.regressors.checks import check_regressors
-from spinegrade.regressors.samples import image_of, sampled_slice, training_samples
+from spinegrade.regressors.samples import image_of, training_samples
 from spinegrade.regressors.task import PointTask
 from spinegrade.tables import read_table
 from spinegrade.volumes import load_stacks
@@ -34,14 +34,6 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def samples_of(cohort: dict[str, str], settings, studies: list[str] = STUDIES):
     landmarks = read_table(cohort["located_landmarks"], "located_landmarks")
     return training_samples(settings, load_stacks([cohort["stacks"]]), landmarks, studies)
-
-
-def test_the_published_sampling_by_hand() -> None:
-    assert [sampled_slice(10, entry) for entry in range(10)] == list(range(10))
-    expected = [1, 3, 5, 6, 8, 10, 11, 13, 15, 16]
-    assert [sampled_slice(17, entry) for entry in range(10)] == expected
-    assert [sampled_slice(3, entry) for entry in range(10)] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 2]
-    assert {sampled_slice(1, entry) for entry in range(10)} == {0}
 
 
 def test_every_labelled_slice_is_a_sample_of_its_side(cohort: dict[str, str]) -> None:

@@ -13,8 +13,9 @@ from spinegrade.geometry.affine import to_mm
 from spinegrade.names import FORAMINAL, SPINAL, SUBARTICULAR, Cell
 from spinegrade.rois.build import Jitter, crop_shard, find_centre
 from spinegrade.rois.crop import crop_affine, crop_pixels
-from spinegrade.rois.sampling import Sampled, sampled_indices
+from spinegrade.rois.sampling import Sampled
 from spinegrade.rois.settings import InPlane, RoiSet, Slices, roi_set_from_config
+from spinegrade.sampled_slices import sampled_indices
 from test_rois_crop import bright, keypoint, make_stack
 
 # The patient's back and feet grow with columns and rows, or with neither, or exchanged.

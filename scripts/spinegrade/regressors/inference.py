@@ -17,7 +17,6 @@ from spinegrade.regressors.level_inference import find_levels
 from spinegrade.regressors.network import Regressor
 from spinegrade.regressors.regress import regress
 from spinegrade.regressors.samples import (
-    sampled_slice,
     slice_look,
     stacks_by_study,
     whole_look,
@@ -25,6 +24,7 @@ from spinegrade.regressors.samples import (
 from spinegrade.regressors.settings import LEVELS
 from spinegrade.runtime.leaks import models_of
 from spinegrade.runtime.progress import progress
+from spinegrade.sampled_slices import sampled_indices
 from spinegrade.volumes import Stack
 
 CONFIDENCE = 1.0
@@ -114,12 +114,12 @@ def _sagittal_slices(
     """
     settings = models[0].settings
     stack = max(rivals[0], key=lambda one: one.slices)
-    look = slice_look(settings, stack, sampled_slice(stack.slices, 5))
+    sampled = sampled_indices(stack.slices, 10).tolist()
+    look = slice_look(settings, stack, sampled[_MIDDLE_ENTRIES["central"]])
     in_plane = regress(models, [look])[0]
     rows = []
     for side in dict.fromkeys(cell.side for cell in settings.targets[0].points):
-        index = sampled_slice(stack.slices, _MIDDLE_ENTRIES[side])
-        share = np.full((len(in_plane), 1), index / stack.slices)
+        share = np.full((len(in_plane), 1), sampled[_MIDDLE_ENTRIES[side]] / stack.slices)
         cells = [cell._replace(side=side) for cell in settings.cells]
         points = np.concatenate([in_plane, share], axis=1)
         rows += rows_in(look.frames[0], points, cells, source)

@@ -115,15 +115,6 @@ def slice_look(settings: Settings, stack: Stack, index: int) -> Look:
     return Look((frame,), (np.array([frame.place_of(index)]),))
 
 
-def sampled_slice(slices: int, entry: int) -> int:
-    """Which of a series' ``slices`` is the published sampling's ``entry`` of ten (0 to 9).
-
-    max(0, round((entry + 1) n / 10 - 0.5001)): entry 5 is the middle, 3 to 7 are the middle five,
-    0 to 4 and 5 to 9 the halves on the patient's right and left.
-    """
-    return max(0, round((entry + 1) * slices / 10 - 0.5001))
-
-
 def image_of(settings: Settings, look: Look) -> NDArray[np.uint8]:
     """A look's images, uint8 (channels, depth, frame_px, frame_px); zeros for a missing series."""
     side = settings.frame_px

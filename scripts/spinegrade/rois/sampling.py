@@ -1,8 +1,4 @@
-"""Few slices drawn evenly from a sagittal stack, wherever the keypoint lies.
-
-The rule is that of the published two-stage system (RSNA 2024, 7th place): of N slices, entry k of
-``of`` is slice max(0, round(k N / of - 0.5001)), k from 1 on. Thick and thin stacks give as many.
-"""
+"""Half of the slices that are drawn evenly from a sagittal stack, wherever the keypoint lies."""
 
 from __future__ import annotations
 
@@ -11,13 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from spinegrade.sampled_slices import sampled_indices
+
 PARTS = ("centre", "left", "right", "side")
-
-
-def sampled_indices(slices: int, of: int) -> NDArray[np.int64]:
-    """Indices (of,) of the entries in a stack of ``slices``, rising from the patient's right."""
-    entries = np.arange(1, of + 1) * slices / of - 0.5001
-    return np.maximum(0, np.rint(entries)).astype(np.int64)
 
 
 @dataclass(frozen=True)
