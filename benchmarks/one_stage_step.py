@@ -46,7 +46,7 @@ from spinegrade.runtime.average import MovingAverage  # noqa: E402
 from spinegrade.runtime.precision import autocast  # noqa: E402
 from spinegrade.runtime.torch_setup import import_timm, prepare  # noqa: E402
 
-PRECISIONS = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SIDES = ("plain", "package")
 
 
