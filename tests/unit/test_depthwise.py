@@ -3,6 +3,7 @@
 import pytest
 import torch
 from spinegrade.runtime.depthwise import FastDepthwise, _Depthwise
+from spinegrade.runtime.precision import autocast
 from torch import nn
 
 SHAPES = [
@@ -29,6 +30,7 @@ def test_gradients_are_those_of_single_precision_but_for_rounding(shape):
     with FastDepthwise():
         found = _step(layer, values, torch.bfloat16)
     assert found[0].dtype == torch.bfloat16
+    assert type(found[0].grad_fn).__name__ == "_DepthwiseBackward"
     for ours, exact in zip(found, _step(layer, values, torch.float32), strict=True):
         # bfloat16 has eight bits: what passes through it a few times keeps two digits.
         assert (ours.float() - exact).norm() < 0.02 * exact.norm()
@@ -55,6 +57,20 @@ def test_what_is_not_its_own_stays_torchs(layer, dtype, training, monkeypatch):
         plain = layer(values)
         with FastDepthwise():
             assert torch.equal(layer(values), plain)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "way"),
+    [(torch.bfloat16, "_DepthwiseBackward"), (torch.float32, "ConvolutionBackward0")],
+)
+def test_mixed_precision_on_the_cpu_takes_it(dtype, way):
+    layer = nn.Conv2d(4, 4, 3, groups=4)
+    with autocast(torch.device("cpu"), dtype):
+        found = layer(torch.randn(1, 4, 6, 6))
+    assert type(found.grad_fn).__name__ == way
+    with torch.autocast("cpu", torch.bfloat16):
+        after = layer(torch.randn(1, 4, 6, 6))
+    assert type(after.grad_fn).__name__ == "ConvolutionBackward0", "it ends with the block"
 
 
 def test_a_frozen_filter_gets_no_gradient():

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.models.timm_backbone import create_network
+from spinegrade.runtime.batch_statistics import freeze_statistics
 
 STRIDES = (4, 8, 16, 32)
 
@@ -73,13 +74,6 @@ class SlicePyramid(nn.Module):
                 f"pixels; expected {expected}; choose one that pads its convolutions"
             )
         return maps
-
-
-def freeze_statistics(network: nn.Module) -> None:
-    """Let batch normalisation use running statistics, until ``network.train()`` is called."""
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
 
 
 def build(

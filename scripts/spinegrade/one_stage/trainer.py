@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from spinegrade.models.slice_pyramid import freeze_statistics
 from spinegrade.names import GRADE_WEIGHTS
 from spinegrade.one_stage.answers import look
 from spinegrade.one_stage.augment import augment
@@ -24,6 +23,7 @@ from spinegrade.one_stage.reading import Packed, read_packed
 from spinegrade.one_stage.samples import OneStageSamples, mean_shape_of
 from spinegrade.one_stage.settings import Settings
 from spinegrade.runtime.average import MovingAverage
+from spinegrade.runtime.batch_statistics import freeze_statistics
 from spinegrade.runtime.checkpoint import Checkpoint
 from spinegrade.runtime.precision import autocast
 from spinegrade.runtime.read_ahead import ReadAhead
