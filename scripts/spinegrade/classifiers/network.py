@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +9,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from spinegrade.classifiers.batches import BatchMaker
 from spinegrade.classifiers.settings import CropShape, Settings
 from spinegrade.errors import SpinegradeError
 from spinegrade.models.registry import build as build_model
-from spinegrade.runtime.files import atomic_path
 from spinegrade.runtime.precision import autocast, usable_dtype
+from spinegrade.runtime.weights_file import (
+    fill_network,
+    read_weights,
+    save_weights,
+    without_record,
+)
 
 
 def build_network(
@@ -39,11 +41,7 @@ def build_network(
 
 def save_network(path: Path, network: nn.Module, fold: int, trained_on: list[str]) -> None:
     """Write weights with the fold and the studies that they were trained on, atomically."""
-    # One key: the order of several in the file is not the same from run to run.
-    record = json.dumps({"fold": fold, "trained_on": sorted(trained_on)})
-    tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {"training": record})
+    save_weights(path, network.state_dict(), {"fold": fold, "trained_on": trained_on})
 
 
 def load_network(
@@ -53,26 +51,18 @@ def load_network(
 
     Raises SpinegradeError for weights of another network or without that record.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise SpinegradeError(f"{path}: cannot be read ({error}); train it again") from error
-    if "training" not in metadata:
-        raise SpinegradeError(f"{path}: does not say what it was trained on; train it again")
+    tensors, record = read_weights(path)
+    if not {"fold", "trained_on"} <= record.keys():
+        raise without_record(path)
+    if "prior" not in tensors:
+        raise SpinegradeError(
+            f"{path}: not the weights of classifier {settings.name}: no prior in it; train it again"
+        )
     # Whatever it was trained from is in the file: no pretrained weights are looked up.
     bare = replace(settings, pretrained=None)
     network = build_network(bare, shapes, tensors["prior"].numpy())
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise SpinegradeError(
-            f"{path}: not the weights of classifier {settings.name} as configured ({error}); "
-            "train it again"
-        ) from error
+    fill_network(network, tensors, path, f"classifier {settings.name}")
     network = network.to(device, memory_format=torch.channels_last).eval()
-    record = json.loads(metadata["training"])
     return network, record["fold"], set(record["trained_on"])
 
 

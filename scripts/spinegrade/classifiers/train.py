@@ -27,17 +27,13 @@ from spinegrade.classifiers.settings import CropShape, Settings
 from spinegrade.errors import SpinegradeError
 from spinegrade.losses.registry import build as build_loss
 from spinegrade.runtime.average import MovingAverage
-from spinegrade.runtime.checkpoint import (
-    Checkpoint,
-    random_state,
-    restore_random_state,
-    training_parts,
-)
+from spinegrade.runtime.checkpoint import Checkpoint, training_parts
 from spinegrade.runtime.files import atomic_path
 from spinegrade.runtime.precision import autocast
 from spinegrade.runtime.seeds import stream_seed
 from spinegrade.runtime.torch_setup import prepare
 from spinegrade.runtime.training_log import TrainingLog
+from spinegrade.runtime.training_state import TrainingState
 
 _LOGGER = logging.getLogger("spinegrade")
 
@@ -70,7 +66,7 @@ def weighted_losses(
     return -np.log(np.clip(chosen, 1e-15, 1.0)), loss_weights(table)
 
 
-class Trainer:
+class Trainer(TrainingState):
     """One fold of a classifier in training; ``run`` trains it to the end.
 
     All draws of an epoch come from streams named by the epoch, and a state holds how far they
@@ -108,7 +104,7 @@ class Trainer:
         self.draws = torch.Generator(device)
         self.epoch = 0
         self.step = 0  # steps done of the epoch that is under way
-        self.total = torch.zeros((), device=device)  # their losses, each by its number of cells
+        self.totals = torch.zeros((), device=device)  # their losses, each by its number of cells
         self.history: list[dict[str, float]] = []
 
     @property
@@ -141,7 +137,7 @@ class Trainer:
         if self.step == 0:
             torch.manual_seed(stream)
             self.draws.manual_seed(stream)
-            self.total = torch.zeros((), device=self.device)
+            self.totals = torch.zeros((), device=self.device)
         order = np.random.default_rng(stream).permutation(len(self.inside))
         self.network.train()
         # Equal parts: a last batch of one crop would spoil the running statistics.
@@ -161,14 +157,14 @@ class Trainer:
             self.scaler.step(self.optimiser)
             self.scaler.update()
             self.average.update(self.network)
-            self.total += loss.detach() * len(part)
+            self.totals += loss.detach() * len(part)
             self.step += 1
             after_step()
         self.epoch, self.step = self.epoch + 1, 0
         row = {
             "epoch": self.epoch,
             "learning_rate": rate,
-            "train_loss": float(self.total) / len(self.inside),
+            "train_loss": float(self.totals) / len(self.inside),
             "held_out_loss": self.held_out_loss() if self._validates() else None,
         }
         self.history.append(row)
@@ -194,32 +190,12 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs, as tensors and plain values."""
-        return {
-            "epoch": self.epoch,
-            "step": self.step,
-            "total": self.total,
-            "network": self.network.state_dict(),
-            "average": self.average.model.state_dict(),
-            "average_steps": self.average.steps,
-            "optimiser": self.optimiser.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "history": self.history,
-            "draws": self.draws.get_state(),
-            "random": random_state(self.device),
-        }
+        return {**super().state(), "draws": self.draws.get_state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up a ``state``."""
-        self.network.load_state_dict(state["network"])
-        self.average.model.load_state_dict(state["average"])
-        self.average.steps = state["average_steps"]
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.epoch, self.step = state["epoch"], state["step"]
-        self.total = state["total"].to(self.device)
-        self.history = state["history"]
+        super().restore(state)
         self.draws.set_state(state["draws"])
-        restore_random_state(state["random"], self.device)
 
     def _validates(self) -> bool:
         last = self.epoch == self.settings.epochs

@@ -29,7 +29,7 @@ from spinegrade.runtime.precision import autocast
 from spinegrade.runtime.read_ahead import ReadAhead
 from spinegrade.runtime.seeds import generator, stream_seed
 from spinegrade.runtime.training_log import TrainingLog
-from spinegrade.runtime.training_state import TrainingState
+from spinegrade.runtime.training_state import ChoosingState
 
 _LOGGER = logging.getLogger("spinegrade")
 PARTS = {
@@ -39,7 +39,7 @@ PARTS = {
 """The parts of a target's loss, in the order of the history's columns."""
 
 
-class OneStageTrainer(TrainingState):
+class OneStageTrainer(ChoosingState):
     """Trains on ``samples``; ``choosing`` holds the samples whose score picks the epoch, if any.
 
     ``weights`` are what is kept in the end: the moving average of weights and running statistics,

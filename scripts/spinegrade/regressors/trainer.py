@@ -20,7 +20,7 @@ from spinegrade.runtime.precision import autocast
 from spinegrade.runtime.read_ahead import ReadAhead
 from spinegrade.runtime.seeds import generator, stream_seed
 from spinegrade.runtime.training_log import TrainingLog
-from spinegrade.runtime.training_state import TrainingState
+from spinegrade.runtime.training_state import ChoosingState
 
 _LOGGER = logging.getLogger("spinegrade")
 
@@ -64,7 +64,7 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
     ]
 
 
-class RegressorTrainer(TrainingState):
+class RegressorTrainer(ChoosingState):
     """Trains on ``task``; ``choosing`` is the task whose loss picks the epoch, if any.
 
     ``weights`` are what is kept in the end: the moving average of weights and running statistics,

@@ -16,9 +16,8 @@ class TrainingState:
     """The part of a trainer that outlives it.
 
     ``epoch`` and ``step`` count what is done, steps within the epoch that is under way, whose
-    losses are summed in ``totals``. ``history`` has a row an epoch. ``best`` holds the averaged
-    weights of the epoch with the lowest ``best_loss``, None while no epoch was chosen. Optimiser
-    and scaler belong to ``network``, of which ``average`` is the moving average.
+    losses are summed in ``totals``. ``history`` has a row an epoch. Optimiser and scaler belong
+    to ``network``, of which ``average`` is the moving average.
     """
 
     network: nn.Module
@@ -30,13 +29,6 @@ class TrainingState:
     step: int
     totals: Tensor
     history: list[dict[str, Any]]
-    best: dict[str, Tensor] | None
-    best_loss: float
-
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        """The weights and running statistics that are kept."""
-        return self.average.model.state_dict() if self.best is None else self.best
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs, as tensors and plain values."""
@@ -50,8 +42,6 @@ class TrainingState:
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "history": self.history,
-            "best": self.best,
-            "best_loss": self.best_loss,
             "random": random_state(self.device),
         }
 
@@ -65,8 +55,32 @@ class TrainingState:
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
         self.history = state["history"]
-        self.best, self.best_loss = state["best"], state["best_loss"]
         restore_random_state(state["random"], self.device)
+
+
+class ChoosingState(TrainingState):
+    """The same of a trainer that may choose an epoch.
+
+    ``best`` holds the averaged weights of the epoch with the lowest ``best_loss``, None while no
+    epoch was chosen.
+    """
+
+    best: dict[str, Tensor] | None
+    best_loss: float
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights and running statistics that are kept."""
+        return self.average.model.state_dict() if self.best is None else self.best
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed run needs, as tensors and plain values."""
+        return {**super().state(), "best": self.best, "best_loss": self.best_loss}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up a ``state``."""
+        super().restore(state)
+        self.best, self.best_loss = state["best"], state["best_loss"]
 
     def keep_if_best(self, choice: float | None) -> bool:
         """Keep the average where ``choice`` is the lowest loss so far; say whether it was."""

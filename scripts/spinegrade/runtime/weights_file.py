@@ -23,10 +23,11 @@ def save_weights(
 ) -> None:
     """Write ``weights`` and a ``record`` of plain values, atomically.
 
-    Its studies, ``trained_on`` and ``chosen_on``, are sorted, so that the bytes do not depend on
-    their order.
+    Its studies, ``trained_on`` and ``chosen_on`` where given, are sorted, so that the bytes do not
+    depend on their order.
     """
-    studies = {key: sorted(record[key]) for key in ("trained_on", "chosen_on")}
+    given = [key for key in ("trained_on", "chosen_on") if key in record]
+    studies = {key: sorted(record[key]) for key in given}
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     header = json.dumps({**record, **studies}, sort_keys=True)
     with atomic_path(path) as temporary:

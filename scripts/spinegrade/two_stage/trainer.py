@@ -20,7 +20,7 @@ from spinegrade.runtime.precision import autocast
 from spinegrade.runtime.read_ahead import ReadAhead
 from spinegrade.runtime.seeds import generator, stream_seed
 from spinegrade.runtime.training_log import TrainingLog
-from spinegrade.runtime.training_state import TrainingState
+from spinegrade.runtime.training_state import ChoosingState
 from spinegrade.two_stage.looks import training_look
 from spinegrade.two_stage.mixing import draw_mixing, mixed
 from spinegrade.two_stage.network import build_loss, build_network, dtype_of, logits_of
@@ -37,7 +37,7 @@ class StepPart(NamedTuple):
     seed: int
 
 
-class GraderTrainer(TrainingState):
+class GraderTrainer(ChoosingState):
     """Trains on ``samples``; ``choosing`` holds the rows whose score picks the epoch, if any.
 
     ``weights`` are what is kept in the end: the moving average of weights and running statistics,
