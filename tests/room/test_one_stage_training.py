@@ -76,7 +76,12 @@ DISTURBED = {
     "encoder": {"backbone": "test_resnet", "drop_path": 0.3},
     "training": {
         "epochs": 2,
-        "finish": {"epochs": 1, "learning_rate": 0.0005, "frozen_statistics": True},
+        "finish": {
+            "epochs": 1,
+            "learning_rate": 0.0005,
+            "frozen_statistics": True,
+            "only_last_block": True,
+        },
     },
 }
 
@@ -227,6 +232,25 @@ def test_the_finish_uses_the_averages_statistics_and_leaves_them(cohort, frozen)
     # One step of AdamW moves a weight by about its rate, and away from nothing but its start.
     moved = (trainer.network.heatmap.weight - start).abs().max()
     assert 0 < moved < 0.0006 and not torch.equal(weight, averaged)
+
+
+@pytest.mark.parametrize("only", [True, False])
+def test_a_finish_of_the_last_block_alone_keeps_the_rest(cohort, only):
+    finish = {"epochs": 1, "learning_rate": 0.0005, "only_last_block": only}
+    settings = small("foraminal", training={"epochs": 1, "finish": finish})
+    trainer = OneStageTrainer(samples_of(cohort, settings), settings, 0, 1, CPU)
+    batches = trainer.batches()
+    while trainer.epoch == 0:
+        trainer.train_step(next(batches))
+    before = {n: p.detach().clone() for n, p in trainer.network.named_parameters()}
+    trainer.train_step(next(batches))
+    batches.close()
+    after = dict(trainer.network.named_parameters())
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    last = f"decoder.{len(trainer.network.decoder) - 1}."
+    heads = {n for n in before if not n.startswith(("encoder.", "decoder.")) or n.startswith(last)}
+    assert heads <= changed
+    assert (changed == heads) == only
 
 
 def test_bugged_and_fixed_differ_in_the_sides_of_reversed_volumes_alone(cohort, monkeypatch):

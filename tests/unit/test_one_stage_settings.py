@@ -70,6 +70,17 @@ def test_a_canal_network_has_the_options_of_its_own_target() -> None:
     }
 
 
+def test_a_finish_has_a_bound_of_its_own() -> None:
+    finish = {"epochs": 2, "learning_rate": 0.1}
+    training = {"epochs": 3, "gradient_norm": 5, "finish": finish}
+    block = networks_of({"net": {**MINIMAL, "training": training}})["net"]
+    settings = settings_from_config("net", block).training
+    assert [settings.gradient_norm_of(0, epoch) for epoch in range(5)] == [5, 5, 5, None, None]
+    training["finish"] = {**finish, "gradient_norm": 7}
+    block = networks_of({"net": {**MINIMAL, "training": training}})["net"]
+    assert settings_from_config("net", block).training.gradient_norm_of(0, 3) == 7
+
+
 def test_rates_and_epochs_by_fold() -> None:
     training = {
         "learning_rate": [0.1, 0.2, 0.3],

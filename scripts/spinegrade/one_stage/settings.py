@@ -30,12 +30,18 @@ class Finish:
 
     With ``frozen_statistics`` they start from the moving average, and normalisation uses its
     running statistics, as in prediction, not those of each batch: a batch of one or two volumes
-    is normalised by itself, and what is learnt so fits the running ones badly.
+    is normalised by itself, and what is learnt so fits the running ones badly. With
+    ``only_last_block`` the encoder and all but the decoder's last block keep their weights, so
+    that steps are cheap: grades are learnt later than places, in what is nearest to them.
+    ``gradient_norm`` is the bound in these epochs: bounding all gradients alike takes most from
+    rare grades, whose gradients are the largest.
     """
 
     epochs: ByFold
     learning_rate: ByFold
     frozen_statistics: bool = False
+    only_last_block: bool = False
+    gradient_norm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,15 +73,15 @@ class Training:
 
     def rate_of(self, fold: int, epoch: int) -> float:
         """The learning rate of a fold's ``epoch``, counted from 0."""
-        if self.finish and epoch >= of_fold(self.epochs, fold):
-            return float(of_fold(self.finish.learning_rate, fold))
-        return float(of_fold(self.learning_rate, fold))
+        return float(of_fold((self.finish_of(fold, epoch) or self).learning_rate, fold))
 
-    def freezes_at(self, fold: int) -> int | None:
-        """The epoch of a fold from which statistics are frozen, None where they never are."""
-        if self.finish and self.finish.frozen_statistics:
-            return int(of_fold(self.epochs, fold))
-        return None
+    def gradient_norm_of(self, fold: int, epoch: int) -> float | None:
+        """The bound of the gradient's norm in a fold's ``epoch``, None where there is none."""
+        return (self.finish_of(fold, epoch) or self).gradient_norm
+
+    def finish_of(self, fold: int, epoch: int) -> Finish | None:
+        """``finish`` if a fold's ``epoch``, counted from 0, is one of its epochs."""
+        return self.finish if self.finish and epoch >= of_fold(self.epochs, fold) else None
 
 
 @dataclass(frozen=True)

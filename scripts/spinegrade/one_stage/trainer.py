@@ -125,9 +125,8 @@ class OneStageTrainer(ChoosingState):
         training, device = self.settings.training, self.device
         if self.step == 0:
             torch.manual_seed(self._stream("dropout", self.epoch))
-            if self.epoch == training.freezes_at(self.fold):
-                self.network.load_state_dict(self.average.model.state_dict())
-        self._freeze_statistics()
+            self._begin_epoch()
+        self._freeze()
         rate = training.rate_of(self.fold, self.epoch)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -149,9 +148,10 @@ class OneStageTrainer(ChoosingState):
         losses = torch.stack([parts[name] for name in self.parts])
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(losses @ self.part_weights).backward()
-        if training.gradient_norm is not None:
+        bound = training.gradient_norm_of(self.fold, self.epoch)
+        if bound is not None:
             self.scaler.unscale_(self.optimiser)
-            nn.utils.clip_grad_norm_(self.network.parameters(), training.gradient_norm)
+            nn.utils.clip_grad_norm_(self.network.parameters(), bound)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.average.update(self.network)
@@ -203,11 +203,21 @@ class OneStageTrainer(ChoosingState):
         self.keep_if_best(choice)
         self.epoch, self.step, self.totals = self.epoch + 1, 0, self._no_losses()
 
-    def _freeze_statistics(self) -> None:
-        frozen_from = self.settings.training.freezes_at(self.fold)
-        if frozen_from is None or self.epoch < frozen_from:
-            return
-        freeze_statistics(self.network)
+    def _begin_epoch(self) -> None:
+        training = self.settings.training
+        finish = training.finish_of(self.fold, self.epoch)
+        first = finish and not (self.epoch and training.finish_of(self.fold, self.epoch - 1))
+        if first and finish.frozen_statistics:
+            self.network.load_state_dict(self.average.model.state_dict())
+
+    def _freeze(self) -> None:
+        """What a finish keeps as it is. At every step, since it is no part of a checkpoint."""
+        finish = self.settings.training.finish_of(self.fold, self.epoch)
+        if finish and finish.frozen_statistics:
+            freeze_statistics(self.network)
+        if finish and finish.only_last_block:
+            for part in (self.network.encoder, *self.network.decoder[:-1]):
+                part.requires_grad_(False)
 
     @property
     def _names(self) -> tuple[str, int]:
