@@ -70,15 +70,21 @@ def test_a_canal_network_has_the_options_of_its_own_target() -> None:
     }
 
 
-def test_a_finish_has_a_bound_of_its_own() -> None:
+def test_a_finish_has_a_bound_and_weights_of_its_own() -> None:
     finish = {"epochs": 2, "learning_rate": 0.1}
-    training = {"epochs": 3, "gradient_norm": 5, "finish": finish}
+    loss = {"part_weights": {"points": 0.5}}
+    training = {"epochs": 3, "gradient_norm": 5, "finish": finish, "loss": loss}
     block = networks_of({"net": {**MINIMAL, "training": training}})["net"]
     settings = settings_from_config("net", block).training
     assert [settings.gradient_norm_of(0, epoch) for epoch in range(5)] == [5, 5, 5, None, None]
-    training["finish"] = {**finish, "gradient_norm": 7}
+    ones = {"heatmap": 1.0, "slices": 1.0, "grade": 1.0}
+    assert all(settings.part_weights_of(0, epoch) == ones | {"points": 0.5} for epoch in (0, 4))
+    training["finish"] = {**finish, "gradient_norm": 7, "part_weights": {"grade": 3}}
     block = networks_of({"net": {**MINIMAL, "training": training}})["net"]
-    assert settings_from_config("net", block).training.gradient_norm_of(0, 3) == 7
+    settings = settings_from_config("net", block).training
+    assert settings.gradient_norm_of(0, 3) == 7
+    assert settings.part_weights_of(0, 2) == ones | {"points": 0.5}
+    assert settings.part_weights_of(0, 3) == ones | {"points": 1.0, "grade": 3}
 
 
 def test_rates_and_epochs_by_fold() -> None:

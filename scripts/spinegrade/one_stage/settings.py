@@ -34,7 +34,7 @@ class Finish:
     ``only_last_block`` the encoder and all but the decoder's last block keep their weights, so
     that steps are cheap: grades are learnt later than places, in what is nearest to them.
     ``gradient_norm`` is the bound in these epochs: bounding all gradients alike takes most from
-    rare grades, whose gradients are the largest.
+    rare grades, whose gradients are the largest. ``part_weights`` None are those of the loss.
     """
 
     epochs: ByFold
@@ -42,6 +42,7 @@ class Finish:
     frozen_statistics: bool = False
     only_last_block: bool = False
     gradient_norm: float | None = None
+    part_weights: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,12 @@ class Training:
     def gradient_norm_of(self, fold: int, epoch: int) -> float | None:
         """The bound of the gradient's norm in a fold's ``epoch``, None where there is none."""
         return (self.finish_of(fold, epoch) or self).gradient_norm
+
+    def part_weights_of(self, fold: int, epoch: int) -> dict[str, float]:
+        """The weight of each part of the loss in a fold's ``epoch``."""
+        finish = self.finish_of(fold, epoch)
+        given = finish.part_weights if finish else None
+        return self.loss["part_weights"] if given is None else given
 
     def finish_of(self, fold: int, epoch: int) -> Finish | None:
         """``finish`` if a fold's ``epoch``, counted from 0, is one of its epochs."""

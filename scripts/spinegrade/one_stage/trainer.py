@@ -79,8 +79,6 @@ class OneStageTrainer(ChoosingState):
         )
         self.loss = build_loss(settings)
         self.parts = PARTS[settings.target]
-        weights = [float(training.loss["part_weights"][part]) for part in self.parts]
-        self.part_weights = torch.tensor(weights, device=device)
         self.dtype = dtype_of(settings, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.epoch = 0
@@ -147,7 +145,7 @@ class OneStageTrainer(ChoosingState):
         parts = self.loss(output, batch.points, batch.known, grades, packed.lengths)
         losses = torch.stack([parts[name] for name in self.parts])
         self.optimiser.zero_grad(set_to_none=True)
-        self.scaler.scale(losses @ self.part_weights).backward()
+        self.scaler.scale(losses @ self._part_weights()).backward()
         bound = training.gradient_norm_of(self.fold, self.epoch)
         if bound is not None:
             self.scaler.unscale_(self.optimiser)
@@ -196,12 +194,16 @@ class OneStageTrainer(ChoosingState):
         means = self.totals / len(self.samples)
         choice = self.choice_loss()
         self.history.append(
-            {"epoch": self.epoch, "learning_rate": rate, "loss": float(means @ self.part_weights)}
+            {"epoch": self.epoch, "learning_rate": rate, "loss": float(means @ self._part_weights())}
             | dict(zip(self.parts, means.tolist(), strict=True))
             | {"choice_loss": choice}
         )
         self.keep_if_best(choice)
         self.epoch, self.step, self.totals = self.epoch + 1, 0, self._no_losses()
+
+    def _part_weights(self) -> Tensor:
+        given = self.settings.training.part_weights_of(self.fold, self.epoch)
+        return torch.tensor([float(given[part]) for part in self.parts], device=self.device)
 
     def _begin_epoch(self) -> None:
         training = self.settings.training
