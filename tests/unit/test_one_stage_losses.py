@@ -122,13 +122,15 @@ def test_place_errors_by_hand():
     assert float(parts["points"]) == 0
 
 
-def test_grades_are_weighed_and_divided_by_their_weights():
+@pytest.mark.parametrize(("mean", "by"), [("weights", 7), ("cells", 3)])
+def test_grades_are_weighed_and_divided_by_their_weights_or_number(mean, by):
     output, true, known, grades, lengths = foraminal_case()
     logits = torch.zeros(1, 4, 3)
     logits[0, 1] = torch.tensor([0.0, 0.0, math.log(2)])  # one half for severe
     grades[0] = torch.tensor([0, 2, 1, -1])
-    parts = build("one_stage_foraminal")((*output[:2], logits), true, known, grades, lengths)
-    expected = (1 * LOG_3 + 4 * math.log(2) + 2 * LOG_3) / 7
+    loss = build("one_stage_foraminal", grade_mean=mean)
+    parts = loss((*output[:2], logits), true, known, grades, lengths)
+    expected = (1 * LOG_3 + 4 * math.log(2) + 2 * LOG_3) / by
     assert float(parts["grade"]) == pytest.approx(expected)
 
 
@@ -254,12 +256,19 @@ def test_canal_grades_of_pixels_are_those_at_the_point_and_around_it():
     assert found == pytest.approx(LOG_3 + 3 * math.log(2) + 0.5 * around, rel=1e-6)
 
 
-def test_canal_grade_weights_divide_each_term_and_certainty_is_clamped():
+@pytest.mark.parametrize(("mean", "by"), [("weights", 5), ("cells", 2)])
+def test_canal_grades_are_weighed_and_divided_and_certainty_is_clamped(mean, by):
     output, true, known, grades, lengths = canal_case()
     pooled = torch.tensor([[[1.0, 0.0, 0.0]], [[1.0, 0.0, 0.0]]])
-    loss = build("one_stage_canal", pixel_weight=0.0, neighbour_weight=0.0)
+    loss = build("one_stage_canal", pixel_weight=0.0, neighbour_weight=0.0, grade_mean=mean)
     found = loss((*output[:3], pooled, output[4]), true, known, grades, lengths)["grade"]
-    assert float(found) == pytest.approx(4 * math.log(1e5) / 5, rel=1e-4)
+    assert float(found) == pytest.approx(4 * math.log(1e5) / by, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["one_stage_foraminal", "one_stage_canal"])
+def test_an_unknown_mean_of_grades_is_refused(name):
+    with pytest.raises(SpinegradeError, match="grade_mean is 'volumes'; allowed: weights, cells"):
+        build(name, grade_mean="volumes")
 
 
 def test_canal_points_out_of_the_image_or_unknown_add_nothing():

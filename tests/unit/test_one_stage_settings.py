@@ -51,6 +51,7 @@ def test_defaults_are_the_published_ones() -> None:
     }
     assert settings.loss_options == {
         "grade_weights": (1, 2, 4),
+        "grade_mean": "weights",
         "heatmap": "jensen_shannon",
         "match_px": 3.0,
         "matching": "fixed",
@@ -64,6 +65,7 @@ def test_a_canal_network_has_the_options_of_its_own_target() -> None:
     assert settings.network_options["points"] == 5
     assert settings.loss_options == {
         "grade_weights": (1, 2, 4),
+        "grade_mean": "weights",
         "heatmap": "jensen_shannon",
         "pixel_weight": 0.5,
         "neighbour_weight": 0.125,

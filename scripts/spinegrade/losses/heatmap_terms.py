@@ -11,6 +11,7 @@ from torch.nn import functional
 from spinegrade.errors import SpinegradeError
 
 _SMALLEST = 1e-8
+GRADE_MEANS = ("weights", "cells")
 
 
 def divergence(log_found: Tensor, wanted: Tensor) -> Tensor:
@@ -81,13 +82,26 @@ def place_errors(found: Tensor, points: Tensor, known: Tensor) -> Tensor:
     return mean_of(((found - points) ** 2).mean(dim=2), known)
 
 
-def weighted_nll(log_probabilities: Tensor, grades: Tensor, weights: Tensor) -> Tensor:
+def check_grade_mean(name: str) -> None:
+    """Raise SpinegradeError for a ``grade_mean`` that ``weighted_nll`` does not know."""
+    if name not in GRADE_MEANS:
+        raise SpinegradeError(f"grade_mean is {name!r}; allowed: {', '.join(GRADE_MEANS)}")
+
+
+def weighted_nll(
+    log_probabilities: Tensor, grades: Tensor, weights: Tensor, grade_mean: str = "weights"
+) -> Tensor:
     """Weighted mean log loss: (n, 3), int64 (n,) with -1 where missing, (3,).
 
-    Each grade counts as its weight, in the sum and in what divides it; zero where all miss.
+    Each grade counts as its weight in the sum. What divides it is the sum of the ``weights``, as
+    published, or the number of ``cells``. Over a batch of few cells the first makes a severe
+    one count less than its weight, since it divides by itself. Zero where all miss.
     """
     total = functional.nll_loss(
         log_probabilities, grades, weights, ignore_index=-1, reduction="sum"
     )
-    counted = torch.where(grades >= 0, weights[grades.clamp(min=0)], 0).sum()
+    graded = grades >= 0
+    if grade_mean == "cells":
+        return total / graded.sum().clamp(min=1)
+    counted = torch.where(graded, weights[grades.clamp(min=0)], 0).sum()
     return total / counted.clamp(min=weights.min())

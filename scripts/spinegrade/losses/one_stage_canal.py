@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from spinegrade.losses.heatmap_terms import (
+    check_grade_mean,
     divergence_named,
     mean_of,
     place_errors,
@@ -28,6 +29,7 @@ def build(
     pixel_weight: float = 0.5,
     neighbour_weight: float = 0.125,
     heatmap: str = "jensen_shannon",
+    grade_mean: str = "weights",
 ) -> Callable[..., dict[str, Tensor]]:
     """The loss ``(output, points, known, grades, lengths) -> parts``.
 
@@ -42,11 +44,13 @@ def build(
     - ``slices``: mean log loss of the known points' slices;
     - ``grade``: log loss weighted by ``grade_weights`` of the pooled grades, plus
       ``pixel_weight`` times that of the pixel nearest to each point, plus ``neighbour_weight``
-      times those of the pixels nearest to it moved by half a pixel both ways along both axes.
+      times those of the pixels nearest to it moved by half a pixel both ways along both axes,
+      each mean as ``heatmap_terms.weighted_nll`` takes it.
 
-    Raises SpinegradeError for an unknown ``heatmap``.
+    Raises SpinegradeError for an unknown ``heatmap`` or ``grade_mean``.
     """
     divergence = divergence_named(heatmap)
+    check_grade_mean(grade_mean)
 
     def loss(
         output: tuple[Tensor, ...],
@@ -64,12 +68,13 @@ def build(
 
         weights = torch.tensor(grade_weights, dtype=torch.float32, device=pooled.device)
         wanted = torch.where(known, grades, -1).flatten()
-        grade = weighted_nll(_log(pooled.flatten(0, 1)), wanted, weights)
+        grade = weighted_nll(_log(pooled.flatten(0, 1)), wanted, weights, grade_mean)
         at_pixels = torch.where(inside, wanted, -1)
         for weight, offsets in ((pixel_weight, ((0.0, 0.0),)), (neighbour_weight, _NEIGHBOURS)):
             for offset in offsets:
                 seen = _at(pixels, points[:, :, :2] + points.new_tensor(offset))
-                grade = grade + weight * weighted_nll(_log(seen), at_pixels, weights)
+                missed = weighted_nll(_log(seen), at_pixels, weights, grade_mean)
+                grade = grade + weight * missed
         return {
             "heatmap": parted,
             "points": place_errors(found[:, :, :2], points[:, :, :2], known),

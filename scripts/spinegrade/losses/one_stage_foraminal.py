@@ -14,6 +14,7 @@ from torch import Tensor
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.losses.heatmap_terms import (
+    check_grade_mean,
     divergence_named,
     mean_of,
     place_errors,
@@ -31,6 +32,7 @@ def build(
     matching: str = "fixed",
     point_sigma_px: float = 0.0,
     heatmap: str = "jensen_shannon",
+    grade_mean: str = "weights",
 ) -> Callable[..., dict[str, Tensor]]:
     """The loss ``(output, points, known, grades, lengths) -> parts``.
 
@@ -42,20 +44,22 @@ def build(
       voxel nearest to each known point or, with ``point_sigma_px`` mask pixels, from a normal about
       it (one slice wide along z);
     - ``points``: mean squared error of x and y in mask pixels, and of z in slices;
-    - ``grade``: cross entropy weighted by ``grade_weights`` of the points that are matched.
+    - ``grade``: cross entropy weighted by ``grade_weights`` of the points that are matched, its
+      mean as ``heatmap_terms.weighted_nll`` takes it.
 
     A point is matched within its side, by y alone, to the landmark nearest to it, if less
     than ``match_px`` mask pixels away, so that counting vertebrae wrongly is no wrong grade.
     ``matching`` "published" asks which point is nearest to each landmark and takes that as the
     landmark's index: a point a level too low then gets the grade of the level above it.
 
-    Raises SpinegradeError for an unknown ``matching`` or ``heatmap``.
+    Raises SpinegradeError for an unknown ``matching``, ``heatmap`` or ``grade_mean``.
     """
     if matching not in MATCHINGS:
         raise SpinegradeError(
             f"loss one_stage_foraminal: matching is {matching!r}; allowed: {', '.join(MATCHINGS)}"
         )
     divergence = divergence_named(heatmap)
+    check_grade_mean(grade_mean)
     sigmas = (_SIGMA_SLICES if point_sigma_px > 0 else 0.0, point_sigma_px, point_sigma_px)
 
     def loss(
@@ -70,7 +74,8 @@ def build(
         errors = errors + place_errors(found[:, :, 2:], points[:, :, 2:], known)
         wanted = matched_grades(found, points, known, grades, match_px, matching)
         weights = torch.tensor(grade_weights, dtype=torch.float32, device=logits.device)
-        grade = weighted_nll(logits.flatten(0, 1).log_softmax(dim=1), wanted.flatten(), weights)
+        log_grades = logits.flatten(0, 1).log_softmax(dim=1)
+        grade = weighted_nll(log_grades, wanted.flatten(), weights, grade_mean)
         return {
             "heatmap": _divergences(log_heatmaps, points, known, lengths, sigmas, divergence),
             "points": errors,

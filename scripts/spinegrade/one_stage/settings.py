@@ -151,7 +151,8 @@ class Settings:
     def loss_options(self) -> dict[str, Any]:
         """Options of the loss."""
         given = self.training.loss
-        options = {"grade_weights": tuple(given["grade_weights"]), "heatmap": given["heatmap"]}
+        options = {key: given[key] for key in ("grade_mean", "heatmap")}
+        options["grade_weights"] = tuple(given["grade_weights"])
         if given["point_sigma_px"] is not None:
             options["point_sigma_px"] = given["point_sigma_px"]
         if self.target == "foraminal":
