@@ -192,9 +192,10 @@ class OneStageTrainer(ChoosingState):
 
     def _end_epoch(self, rate: float) -> None:
         means = self.totals / len(self.samples)
+        loss = float(means @ self._part_weights())
         choice = self.choice_loss()
         self.history.append(
-            {"epoch": self.epoch, "learning_rate": rate, "loss": float(means @ self._part_weights())}
+            {"epoch": self.epoch, "learning_rate": rate, "loss": loss}
             | dict(zip(self.parts, means.tolist(), strict=True))
             | {"choice_loss": choice}
         )
