@@ -15,7 +15,7 @@ from killing import Killed, killed_at
 from regressor_helpers import infer, small, train, write_spines
 from safetensors import safe_open
 from spinegrade.errors import SpinegradeError
-from spinegrade.keypoints.measure import measure_keypoints
+from spinegrade.keypoints.measure import measure_keypoints, point_errors
 from spinegrade.regressors.coordinates import from_targets, to_targets
 from spinegrade.regressors.inference import regress
 from spinegrade.regressors.network import load_regressor, save_regressor
@@ -214,3 +214,29 @@ def test_the_epoch_is_chosen_on_an_inner_part_where_asked_for(
     assert model.refused == inside
     history = pd.read_csv(tmp_path / "net_0.csv")
     assert np.isfinite(history["choice_loss"]).all()
+
+
+def test_points_of_studies_never_seen_are_found(tmp_path: Path) -> None:
+    """Far nearer than the best constant, which sees no image: 2.2 mm against 9.1 when written."""
+    cohort = write_spines(tmp_path, 96, series=("t2",))
+    settings = small(
+        kind="sagittal_2d",
+        target="canal",
+        image_px=64,
+        training={
+            **{"epochs": 60, "batch_size": 8, "accumulation": 1},
+            **{"average_decay": 0.95, "learning_rate": 0.01, "checkpoint_epochs": 60},
+        },
+        augmentation={"chance": 0.5, "blur_px": 0, "rotation_degrees": 0, "scale": 0},
+    )
+    weights = [train(tmp_path, cohort, settings, fold) for fold in range(2)]
+    keypoints_path, _ = infer(tmp_path, cohort, "net", weights)
+    landmarks = read_table(cohort["located_landmarks"], "located_landmarks")
+    table = read_table(keypoints_path, "keypoints")
+    errors = point_errors("net", table, landmarks, load_stacks([cohort["stacks"]]))
+    assert len(errors) == 96 * 5
+    places = landmarks.groupby("study")[["x_px", "y_px"]].apply(lambda of: of.to_numpy())
+    spread = np.stack(places.tolist())
+    spread = spread - np.median(spread, axis=0)
+    constant_mm = np.median(np.hypot(spread[..., 0], spread[..., 1])) * 4
+    assert errors["error_in_plane_mm"].median() < constant_mm / 2
