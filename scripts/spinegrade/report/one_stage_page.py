@@ -257,7 +257,7 @@ def training(run: OneStageRun) -> Section:
         Figure(
             figures_quality.training(histories),
             f"Loss by epoch of {', '.join(histories)}.",
-            caption("training"),
+            f"{caption('training')} {caption('finish')}",
         )
     )
     return section
