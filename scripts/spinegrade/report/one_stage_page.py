@@ -257,7 +257,7 @@ def training(run: OneStageRun) -> Section:
         Figure(
             figures_quality.training(histories),
             f"Loss by epoch of {', '.join(histories)}.",
-            f"{caption('training')} {caption('finish')}",
+            caption("training", "finish"),
         )
     )
     return section
