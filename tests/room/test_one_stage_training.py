@@ -213,14 +213,20 @@ def statistics(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in found if "running" in name}
 
 
-@pytest.mark.parametrize("frozen", [True, False])
-def test_the_finish_uses_the_averages_statistics_and_leaves_them(cohort, frozen):
-    finish = {"epochs": 1, "learning_rate": 0.0005, "frozen_statistics": frozen}
-    settings = small("foraminal", training={"epochs": 1, "finish": finish})
+def before_the_finish(cohort, finish: dict, **training):
+    """A trainer at the end of its only other epoch, and the batches that are left."""
+    settings = small("foraminal", training={"epochs": 1, "finish": finish, **training})
     trainer = OneStageTrainer(samples_of(cohort, settings), settings, 0, 1, CPU)
     batches = trainer.batches()
     while trainer.epoch == 0:
         trainer.train_step(next(batches))
+    return trainer, batches
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_finish_uses_the_averages_statistics_and_leaves_them(cohort, frozen):
+    finish = {"epochs": 1, "learning_rate": 0.0005, "frozen_statistics": frozen}
+    trainer, batches = before_the_finish(cohort, finish)
     average = statistics(trainer.average.model)
     weight = trainer.network.heatmap.weight.detach().clone()
     averaged = trainer.average.model.heatmap.weight.clone()
@@ -237,11 +243,7 @@ def test_the_finish_uses_the_averages_statistics_and_leaves_them(cohort, frozen)
 @pytest.mark.parametrize("only", [True, False])
 def test_a_finish_of_the_last_block_alone_keeps_the_rest(cohort, only):
     finish = {"epochs": 1, "learning_rate": 0.0005, "only_last_block": only}
-    settings = small("foraminal", training={"epochs": 1, "finish": finish})
-    trainer = OneStageTrainer(samples_of(cohort, settings), settings, 0, 1, CPU)
-    batches = trainer.batches()
-    while trainer.epoch == 0:
-        trainer.train_step(next(batches))
+    trainer, batches = before_the_finish(cohort, finish)
     before = {n: p.detach().clone() for n, p in trainer.network.named_parameters()}
     trainer.train_step(next(batches))
     batches.close()
@@ -251,6 +253,26 @@ def test_a_finish_of_the_last_block_alone_keeps_the_rest(cohort, only):
     heads = {n for n in before if not n.startswith(("encoder.", "decoder.")) or n.startswith(last)}
     assert heads <= changed
     assert (changed == heads) == only
+
+
+def test_a_finish_has_its_own_bound_and_weighs_parts_by_itself(cohort, monkeypatch):
+    bounds = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def spy(parameters, bound):
+        bounds.append(bound)
+        return clip(parameters, bound)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spy)
+    finish = {"epochs": 1, "learning_rate": 0.0005, "part_weights": {"points": 0, "grade": 3}}
+    trainer, batches = before_the_finish(cohort, finish, gradient_norm=5)
+    assert bounds == [5] * trainer.steps
+    for packed in batches:
+        trainer.train_step(packed)
+    assert len(bounds) == trainer.steps, "no bound where the finish gives none"
+    first, last = trainer.history
+    assert first["loss"] == pytest.approx(first["heatmap"] + first["points"] + first["grade"])
+    assert last["loss"] == pytest.approx(last["heatmap"] + 3 * last["grade"])
 
 
 def test_bugged_and_fixed_differ_in_the_sides_of_reversed_volumes_alone(cohort, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -145,7 +145,7 @@ class OneStageTrainer(ChoosingState):
         parts = self.loss(output, batch.points, batch.known, grades, packed.lengths)
         losses = torch.stack([parts[name] for name in self.parts])
         self.optimiser.zero_grad(set_to_none=True)
-        self.scaler.scale(losses @ self._part_weights()).backward()
+        self.scaler.scale(self._weighed(losses.unbind())).backward()
         bound = training.gradient_norm_of(self.fold, self.epoch)
         if bound is not None:
             self.scaler.unscale_(self.optimiser)
@@ -192,7 +192,7 @@ class OneStageTrainer(ChoosingState):
 
     def _end_epoch(self, rate: float) -> None:
         means = self.totals / len(self.samples)
-        loss = float(means @ self._part_weights())
+        loss = self._weighed(means.tolist())
         choice = self.choice_loss()
         self.history.append(
             {"epoch": self.epoch, "learning_rate": rate, "loss": loss}
@@ -202,9 +202,10 @@ class OneStageTrainer(ChoosingState):
         self.keep_if_best(choice)
         self.epoch, self.step, self.totals = self.epoch + 1, 0, self._no_losses()
 
-    def _part_weights(self) -> Tensor:
-        given = self.settings.training.part_weights_of(self.fold, self.epoch)
-        return torch.tensor([float(given[part]) for part in self.parts], device=self.device)
+    def _weighed(self, parts: Sequence[Any]) -> Any:
+        """The sum of the loss's ``parts``, tensors or numbers, by their weights in this epoch."""
+        weights = self.settings.training.part_weights_of(self.fold, self.epoch)
+        return sum(weights[name] * part for name, part in zip(self.parts, parts, strict=True))
 
     def _begin_epoch(self) -> None:
         training = self.settings.training
