@@ -89,17 +89,19 @@ rule infer_keypoints:
 
 rule measure_keypoints:
     input:
-        **{name: shards_of(out("keypoints", name, "{shard}.parquet")) for name in FOUND_BY},
+        keypoints=lambda w: shards_of(out("keypoints", w.detector, "{shard}.parquet")),
         clock=clock_of("measure_keypoints"),
         stacks=shards_of(out("convert", "{shard}", "stacks.parquet")),
         landmarks=shards_of(out("convert", "{shard}", "landmarks.parquet")),
     output:
-        errors=out("keypoints", "errors.parquet"),
-        summary=out("keypoints", "errors.json"),
+        errors=out("keypoints", "{detector}", "errors.parquet"),
+        summary=out("keypoints", "{detector}", "errors.json"),
     log:
-        log_of("measure_keypoints"),
+        log_of("measure_keypoints_{detector}"),
     benchmark:
-        benchmark_of("measure_keypoints")
+        benchmark_of("measure_keypoints_{detector}")
+    wildcard_constraints:
+        detector="|".join(FOUND_BY),
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -109,8 +111,8 @@ rule measure_keypoints:
     params:
         fingerprint=fingerprint_of("measure_keypoints"),
         code=code_fingerprint("measure_keypoints"),
-        targets=FOUND_BY,
+        targets=lambda w: FOUND_BY[w.detector],
     message:
-        "Measuring the out-of-fold error of every detector"
+        "Measuring the out-of-fold error of {wildcards.detector}"
     script:
         "../scripts/measure_keypoints.py"

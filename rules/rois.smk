@@ -14,8 +14,10 @@ rule crop_rois:
         labels=settled("crop_rois", out("cohort", "labels.parquet")),
         # To models that were trained elsewhere every study is new: no folds.
         folds=[] if APPLY else settled("crop_rois", out("cohort", "folds.parquet")),
-        # One detector's change must not crop anew around the points of the others.
-        errors=settled("crop_rois", trained("keypoints", "errors.json")),
+        errors=settled(
+            "crop_rois",
+            lambda w: trained("keypoints", ROI_SETS[w.roi_set]["detector"], "errors.json"),
+        ),
     output:
         array=out("rois", "{roi_set}", "{shard}", "rois.npy"),
         table=out("rois", "{roi_set}", "{shard}", "rois.parquet"),
@@ -35,7 +37,10 @@ rule crop_rois:
     params:
         fingerprint=fingerprint_of("crop_rois"),
         code=code_fingerprint("crop_rois"),
-        upstream=lambda w: made_with("index_cohort", "split_folds", "measure_keypoints"),
+        upstream=lambda w: {
+            **made_with("index_cohort", "split_folds"),
+            **made_with("measure_keypoints", detector=ROI_SETS[w.roi_set]["detector"]),
+        },
         digest=shard_digest("folds", "labels"),
         roi_set=lambda w: ROI_SETS[w.roi_set],
     message:

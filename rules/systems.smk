@@ -160,7 +160,7 @@ if not APPLY:
             score=out("two_stage", "ensemble", WHOLE, "score.json"),
             weights=out("two_stage", "ensemble", WHOLE, "weights.json"),
             comparison=FAMILY_COMPARISON,
-            errors=out("keypoints", "errors.parquet"),
+            errors=expand(out("keypoints", "{detector}", "errors.parquet"), detector=FOUND_BY),
             landmarks=shards_of(out("convert", "{shard}", "landmarks.parquet")),
             truth=TRUTH,
             histories=expand(

@@ -1,4 +1,4 @@
-"""Stage measure_keypoints: the out-of-fold error of every detector."""
+"""Stage measure_keypoints: the out-of-fold error of one detector."""
 
 from spinegrade.keypoints.measure import measure_keypoints
 from spinegrade.runtime.stage import run_stage
@@ -7,8 +7,9 @@ from spinegrade.runtime.stage import run_stage
 def main(job):
     """Compare keypoints with located landmarks and write table and summary."""
     measure_keypoints(
+        detector=job.wildcards.detector,
         targets=job.params.targets,
-        keypoints_paths={name: list(job.input[name]) for name in job.params.targets},
+        keypoints_paths=list(job.input.keypoints),
         stacks_paths=list(job.input.stacks),
         landmarks_paths=list(job.input.landmarks),
         errors_path=job.output.errors,

@@ -24,7 +24,7 @@ def main(job):
         score=read_json(job.input.score),
         weights=read_json(job.input.weights),
         comparison=read_json(job.input.comparison[0]) if job.input.comparison else None,
-        errors=pd.read_parquet(job.input.errors),
+        errors=pd.concat([pd.read_parquet(path) for path in job.input.errors]),
         landmarks=read_tables(list(job.input.landmarks), "located_landmarks"),
         anatomy=anatomy,
         histories={name: dict(sorted(folds.items())) for name, folds in histories.items()},

@@ -37,14 +37,7 @@ def classifier_code(stage, classifier):
 
 def roi_sets_made_with(roi_sets):
     """Code and settings of all that the crops of these roi sets come from."""
-    rules = (
-        "index_cohort",
-        "split_folds",
-        "convert_dicom",
-        "locate_landmarks",
-        "measure_keypoints",
-    )
-    found = made_with(*rules)
+    found = made_with("index_cohort", "split_folds", "convert_dicom", "locate_landmarks")
     for roi_set in roi_sets:
         found[roi_set] = made_with("crop_rois", roi_set=roi_set)
     for detector in detectors_behind([ROI_SETS[roi_set]["detector"] for roi_set in roi_sets]):

@@ -6,9 +6,7 @@ from spinegrade.regressors.projection import check_projections
 from spinegrade.regressors.settings import LEVELS, PLACES
 from spinegrade.regressors.settings import settings_from_config as regressor_from_config
 
-# The inputs of measure_keypoints bear the detectors' names beside these.
-TAKEN = {*DETECTORS, "clock", "stacks", "landmarks"}
-check_regressors(config["keypoints"]["regressors"], TAKEN)
+check_regressors(config["keypoints"]["regressors"], DETECTORS)
 REGRESSORS = {
     name: regressor_from_config(name, block)
     for name, block in config["keypoints"]["regressors"].items()
@@ -27,7 +25,7 @@ FOUND_BY = {
     **{name: [t.name for t in REGRESSORS[name].targets] for name in POINT_REGRESSORS},
 }
 PROJECTIONS = config["keypoints"]["projections"]
-check_projections(PROJECTIONS, FOUND_BY, {*TAKEN, *REGRESSORS})
+check_projections(PROJECTIONS, FOUND_BY, {*DETECTORS, *REGRESSORS})
 FOUND_BY |= {name: ["subarticular"] for name in PROJECTIONS}
 
 

@@ -43,7 +43,7 @@ def whole_two_stage(wildcards):
         return expand(out("two_stage", "{grader}", "new.parquet"), grader=GRADERS)
     return [
         *expand(out("two_stage", "{grader}", "oof.parquet"), grader=GRADERS),
-        out("keypoints", "errors.json"),
+        *expand(out("keypoints", "{detector}", "errors.json"), detector=FOUND_BY),
         out("two_stage", "ensemble", WHOLE, "score.json"),
         *FAMILY_COMPARISON,
         out("two_stage", "report.html"),

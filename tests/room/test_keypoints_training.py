@@ -221,14 +221,16 @@ def test_dots_are_found_out_of_fold_and_measured(cohort: tuple[Path, dict[str, s
     }
     assert read_table(folder / "rejected.parquet", "rejected").empty
     measure_keypoints(
-        targets={NAME: ["canal"]},
-        keypoints_paths={NAME: [str(keypoints)]},
+        detector=NAME,
+        targets=["canal"],
+        keypoints_paths=[str(keypoints)],
         stacks_paths=[paths["stacks"]],
         landmarks_paths=[paths["located_landmarks"]],
         errors_path=str(folder / "errors.parquet"),
         summary_path=str(folder / "errors.json"),
     )
-    figures = read_json(folder / "errors.json")[NAME]
+    figures = read_json(folder / "errors.json")
+    assert figures["detector"] == NAME
     assert figures["points"] == 60 and figures["studies"] == 12
     assert figures["within_6_mm"] > 0.8
     assert 0 < figures["in_plane_sd_mm"] < 4 and 0 <= figures["slice_sd"] < 1

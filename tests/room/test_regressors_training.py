@@ -137,14 +137,15 @@ def test_its_error_is_measured_for_all_that_it_finds(
 ) -> None:
     keypoints_path, _ = infer(tmp_path, cohort, "net", trained)
     measure_keypoints(
-        targets={"net": ["canal", "foraminal"]},
-        keypoints_paths={"net": [keypoints_path]},
+        detector="net",
+        targets=["canal", "foraminal"],
+        keypoints_paths=[keypoints_path],
         stacks_paths=[cohort["stacks"]],
         landmarks_paths=[cohort["located_landmarks"]],
         errors_path=str(tmp_path / "errors.parquet"),
         summary_path=str(tmp_path / "errors.json"),
     )
-    figures = read_json(tmp_path / "errors.json")["net"]
+    figures = read_json(tmp_path / "errors.json")
     assert figures["points"] == 8 * 15 - 10 and figures["in_plane_sd_mm"] > 0
     errors = pd.read_parquet(tmp_path / "errors.parquet")
     assert set(errors["condition"]) == {"spinal_canal_stenosis", "neural_foraminal_narrowing"}

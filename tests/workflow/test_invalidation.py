@@ -80,7 +80,7 @@ def from_detectors(detectors: list[str], folds: list[int], inferred: list[str]) 
     return (
         jobs("train_keypoints", detectors, folds)
         | jobs("infer_keypoints", inferred, SHARDS)
-        | {"measure_keypoints"}
+        | jobs("measure_keypoints", inferred)
         | jobs("crop_rois", cropped, SHARDS)
         | from_classifiers(*CLASSIFIERS)
     )
@@ -98,7 +98,8 @@ def from_test_study(study: str) -> set[str]:
     """Its shard's conversion, inference and crops; nothing is trained."""
     own = shard_of(study, len(SHARDS))
     return (
-        {"index_cohort", "split_folds", "fit_mean_shape", "measure_keypoints", *ENDS}
+        {"index_cohort", "split_folds", "fit_mean_shape", *ENDS}
+        | jobs("measure_keypoints", DETECTORS)
         | jobs("convert_dicom", own)
         | jobs("locate_landmarks", own)
         | jobs("infer_keypoints", DETECTORS, own)
@@ -225,7 +226,7 @@ MESSAGES = {
     r"Fitting the mean shape": "fit_mean_shape",
     r"Training detector (\w+) on all studies outside fold (\d)": "train_keypoints",
     r"Finding (\w+) points in shard (\d)": "infer_keypoints",
-    r"Measuring the out-of-fold error": "measure_keypoints",
+    r"Measuring the out-of-fold error of (\w+)": "measure_keypoints",
     r"Cropping (\w+) around the keypoints of shard (\d)": "crop_rois",
     r"Training fold (\d) of classifier (\w+)": "train_classifier",
     r"Predicting with classifier (\w+)": "predict_classifier",

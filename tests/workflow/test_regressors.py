@@ -18,34 +18,37 @@ pytestmark = pytest.mark.workflow
 
 SETS = ("foramen_sagittal", "recess_axial")
 CROPS = [str(RESULTS / f"rois/{roi_set}/0/rois.parquet") for roi_set in SETS]
+ADDED = ("joint", "middle", "levels", "projected")
+ERRORS = [str(RESULTS / f"keypoints/{name}/errors.json") for name in ADDED]
 
 
 @pytest.fixture(scope="module")
 def run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A folder in which crops around a regressor's points were made, and what that run said."""
+    """A folder in which regressors were measured and cropped around, and what that run said."""
     folder = tmp_path_factory.mktemp("regressors") / "run"
     shutil.copytree(finished_run, folder)
-    code, words = snakemake(folder, CONFIGS, "--", *CROPS)
+    code, words = snakemake(folder, CONFIGS, "--", *CROPS, *ERRORS)
     assert code == 0, words[-4000:]
     return folder, words
 
 
-def test_it_trains_each_fold_and_crops_around_its_points(run: tuple[Path, str]) -> None:
+def test_each_fold_is_trained_measured_and_cropped_around(run: tuple[Path, str]) -> None:
     # Four regressors, of which one only tells another where in its slices points lie.
     assert planned(run[1]) == {
         "train_regressor": 8,
         "infer_regressor": 3,
         "fit_projection": 2,
         "project_keypoints": 1,
-        "measure_keypoints": 1,
+        "measure_keypoints": 4,
         "crop_rois": 2,
     }
-    assert "Nothing to be done" in snakemake(run[0], CONFIGS, "--dry-run", "--", *CROPS)[1]
+    again = snakemake(run[0], CONFIGS, "--dry-run", "--", *CROPS, *ERRORS)[1]
+    assert "Nothing to be done" in again
     folds = pd.read_parquet(run[0] / RESULTS / "cohort/folds.parquet")
-    figures = json.loads((run[0] / RESULTS / "keypoints/errors.json").read_text())
-    added = {"joint", "middle", "levels", "projected"}
-    assert set(figures) == {"sagittal_t1", "sagittal_t2", "axial_t2"} | added
-    for name in added:
+    figures = {}
+    for name, path in zip(ADDED, ERRORS, strict=True):
+        figures[name] = json.loads((run[0] / path).read_text())
+        assert figures[name]["detector"] == name and figures[name]["points"] > 0
         points = pd.read_parquet(run[0] / RESULTS / f"keypoints/{name}/0.parquet")
         own = points.merge(folds, on="study")
         assert (own["source"] == f"{name}:fold_" + own["fold"].astype(str)).all()
@@ -59,9 +62,19 @@ def test_it_trains_each_fold_and_crops_around_its_points(run: tuple[Path, str]) 
 def test_a_setting_reruns_what_it_concerns(run: tuple[Path, str], tmp_path: Path) -> None:
     file = tmp_path / "edit.yaml"
     file.write_text("keypoints: {regressors: {places: {training: {epochs: 3}}}}\n")
-    jobs = planned(snakemake(run[0], [*CONFIGS, file], "--dry-run", "--", *CROPS)[1])
+    jobs = planned(snakemake(run[0], [*CONFIGS, file], "--dry-run", "--", *CROPS, *ERRORS)[1])
     # Its networks are used by the regressor of levels, around whose points nothing is cropped.
     assert jobs == {"train_regressor": 2, "infer_regressor": 1, "measure_keypoints": 1}
+
+
+def test_crops_wait_for_their_own_detector_alone(finished_run: Path) -> None:
+    jobs = planned(snakemake(finished_run, CONFIGS, "--dry-run", "--", CROPS[0])[1])
+    assert jobs == {
+        "train_regressor": 2,
+        "infer_regressor": 1,
+        "measure_keypoints": 1,
+        "crop_rois": 1,
+    }
 
 
 def test_the_default_run_knows_of_no_regressor(finished_run: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -157,51 +157,44 @@ def _deviation(values: pd.Series, axes: int) -> float | None:
     return round(float(np.sqrt((values**2).mean() / axes)), 4)
 
 
-def summaries(errors: pd.DataFrame) -> dict[str, Any]:
-    """``{detector: summary with the same figures by level under "levels"}``."""
-    found = {}
-    for detector, rows in errors.groupby("detector", sort=True):
-        by_level = {
-            level: {
-                "median_mm": round(float(part["error_mm"].median()), 3),
-                "within_6_mm": round(float((part["error_mm"] <= WITHIN_MM).mean()), 4),
-            }
-            for level, part in rows.groupby("level", sort=True)
+def levels_summary(errors: pd.DataFrame) -> dict[str, Any]:
+    """``summary`` of one detector's ``errors``, with the main figures by level under "levels"."""
+    by_level = {
+        level: {
+            "median_mm": round(float(part["error_mm"].median()), 3),
+            "within_6_mm": round(float((part["error_mm"] <= WITHIN_MM).mean()), 4),
         }
-        found[detector] = {**summary(rows), "levels": by_level}
-    return found
+        for level, part in errors.groupby("level", sort=True)
+    }
+    return {**summary(errors), "levels": by_level}
 
 
 def measure_keypoints(
     *,
-    targets: Mapping[str, Sequence[str]],
-    keypoints_paths: Mapping[str, Sequence[str]],
+    detector: str,
+    targets: Sequence[str],
+    keypoints_paths: Sequence[str],
     stacks_paths: Sequence[str],
     landmarks_paths: Sequence[str],
     errors_path: str,
     summary_path: str,
 ) -> None:
-    """Measure every detector's out-of-fold error against the located landmarks.
+    """Measure the out-of-fold error of ``detector`` against the located landmarks.
 
-    ``targets`` maps detectors to all that they look for. Raises SpinegradeError where a detector
-    has no point to be measured by: crops could not be jittered by its error then.
+    ``targets`` is all that it looks for. Raises SpinegradeError where it has no point to be
+    measured by: crops could not be jittered by its error then.
     """
     landmarks = read_tables(list(landmarks_paths), "located_landmarks")
-    stacks = load_stacks(stacks_paths)
-    parts = []
-    for name, sought in targets.items():
-        keypoints = read_tables(list(keypoints_paths[name]), "keypoints")
-        out_of_fold = keypoints[keypoints["source"].str.startswith(f"{name}:fold_")]
-        conditions = {TARGETS[target].condition for target in sought}
-        of_targets = landmarks[landmarks["condition"].isin(conditions)]
-        errors = point_errors(name, out_of_fold, of_targets, stacks)
-        if errors.empty:
-            raise SpinegradeError(
-                f"detector {name}: none of its {len(out_of_fold)} out-of-fold keypoints has a "
-                "landmark to be measured by; check train_label_coordinates.csv"
-            )
-        parts.append(errors)
-    joined = pd.concat(parts, ignore_index=True)
+    keypoints = read_tables(list(keypoints_paths), "keypoints")
+    out_of_fold = keypoints[keypoints["source"].str.startswith(f"{detector}:fold_")]
+    conditions = {TARGETS[target].condition for target in targets}
+    of_targets = landmarks[landmarks["condition"].isin(conditions)]
+    errors = point_errors(detector, out_of_fold, of_targets, load_stacks(stacks_paths))
+    if errors.empty:
+        raise SpinegradeError(
+            f"detector {detector}: none of its {len(out_of_fold)} out-of-fold keypoints has a "
+            "landmark to be measured by; check train_label_coordinates.csv"
+        )
     with atomic_path(errors_path) as temporary:
-        joined.to_parquet(temporary, index=False)
-    write_json(summary_path, summaries(joined))
+        errors.to_parquet(temporary, index=False)
+    write_json(summary_path, {"detector": detector, **levels_summary(errors)})

@@ -21,8 +21,8 @@ def check_regressors(blocks: Mapping[str, Mapping[str, Any]], taken: Collection[
         where = f"keypoints.regressors.{name}"
         if name in taken:
             raise SpinegradeError(
-                f"{where}: the name is taken by another detector or by the workflow itself; give "
-                "it another, since points lie in folders of these names"
+                f"{where}: the name is taken by another detector; give it another, since points "
+                "lie in folders of these names"
             )
         _check_kind(where, block, blocks)
         settings = settings_from_config(name, block)

@@ -45,22 +45,23 @@ class Centre(NamedTuple):
 
 
 def read_jitter(path: str | Path, detector: str) -> Jitter:
-    """The measured error of ``detector`` from keypoints/errors.json.
+    """The measured error of ``detector`` from its errors.json.
 
-    Raises SpinegradeError that names the key which is missing or no number of at least 0.
+    Raises SpinegradeError for the file of another detector, and names a key that is missing or no
+    number of at least 0.
     """
     errors = read_json(path)
-    if detector not in errors:
+    if errors.get("detector") != detector:
         raise SpinegradeError(
-            f"{path}: no key {detector!r}, it has {sorted(errors)}; run measure_keypoints for "
-            "that detector"
+            f"{path}: errors of {errors.get('detector')!r}, expected those of {detector!r}; run "
+            "measure_keypoints for that detector"
         )
     found = []
     for key in Jitter._fields:
-        value = errors[detector].get(key)
+        value = errors.get(key)
         if not isinstance(value, int | float) or not np.isfinite(value) or value < 0:
             raise SpinegradeError(
-                f"{path}: {detector}.{key} is {value!r}, expected a number of at least 0; run "
+                f"{path}: {key} is {value!r}, expected a number of at least 0; run "
                 "measure_keypoints again"
             )
         found.append(float(value))
