@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+# Files of tests that run at a time, one math thread and up to 2 GB each.
+TEST_PROCESSES ?= 2
 
 .PHONY: help env demo test lint format dag status slurm-env slurm-demo clean
 
@@ -25,7 +27,7 @@ demo: env ## run the main job on the embedded lumbar phantom cohort
 
 test: env ## lint, then all tests
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 lint: env
 	$(BIN)/ruff check .
