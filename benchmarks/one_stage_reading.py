@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=18)
     parser.add_argument("--batches", type=int, default=200)
     options = parser.parse_args()
-    canvases = np.load(options.canvases, mmap_mode="r")
+    canvases = np.load(options.canvases, mmap_mode="r", allow_pickle=False)
     starts = np.random.default_rng(0).integers(
         0, len(canvases) - options.slices, (options.batches, options.batch_size)
     )

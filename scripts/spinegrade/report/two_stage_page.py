@@ -161,24 +161,26 @@ def detectors(run: TwoStageRun) -> Section:
             )
         )
         heads = ["Detector", "Anatomy", "Coverage", "Points", "Median (mm)", "In plane (mm, px)"]
-        heads += ["Within 6 mm", "Slice exact", "Within 1", "Side right", "Points shifted"]
+        heads += ["Within 6 mm", "Slice exact", "Within 1", "Side right", "Shifted"]
         rows = [
             [
-                *(row["detector"], row["anatomy"], _percent(row["coverage"]), row["points"]),
+                *(row["detector"], row["anatomy"].replace("_", " ")),
+                *(_percent(row["coverage"]), row["points"]),
                 *_medians(row),
                 *(_percent(row[what]) for what in ("within_6_mm", "slice_exact")),
                 *(_percent(row[what]) for what in ("slice_within_1", "side_right")),
-                *(_percent(row[what]) for what in ("shifted_points", "shifted_studies")),
+                _shifted(row),
             ]
             for row in part.to_dict("records")
         ]
         section.blocks.append(
             Table(
-                [*heads, "Studies"],
+                heads,
                 rows,
                 "Coverage: annotated points that were found at all. All else is over the points "
                 "that every detector found: medians of the distance in the patient and in the "
-                "slice; shifted, of points and of studies, is nearer to another level's point.",
+                "slice; shifted: the share of points that lie nearer to another level's, and of "
+                "studies with such a point.",
             )
         )
     return section
@@ -189,6 +191,12 @@ def _medians(row: Mapping[str, Any]) -> tuple[str | None, str | None]:
         return None, None
     in_plane = f"{row['median_in_plane_mm']:.1f}, {row['median_in_plane_px']:.1f}"
     return f"{row['median_mm']:.1f}", in_plane
+
+
+def _shifted(row: Mapping[str, Any]) -> str | None:
+    if not row["points"]:
+        return None
+    return f"{row['shifted_points']:.1%}, {row['shifted_studies']:.1%}"
 
 
 def training(run: TwoStageRun) -> Section:
