@@ -27,6 +27,7 @@ rule index_cohort:
         code=code_fingerprint("index_cohort"),
         root=lambda w: cohort_root(),
         shards=config["runtime"]["shards"],
+        labels_alone=LABELS_ALONE,
         listing=cohort_listing(),
     message:
         "Reading the tables and folders of the cohort"

@@ -19,6 +19,8 @@ APPLY = config["models"]["from"] is not None
 TRAINED = config["models"]["from"].rstrip("/") if APPLY else RESULTS
 
 PHANTOM = config["cohort"]["kind"] == "phantom"
+# No images: tables of others are combined and scored on the labels, nothing else.
+LABELS_ALONE = config["cohort"]["kind"] == "kaggle_labels"
 
 
 include: "inputs/freshness.smk"

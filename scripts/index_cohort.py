@@ -10,7 +10,7 @@ from spinegrade.runtime.stage import run_stage
 def main(job: Any) -> None:
     """Write studies, series, labels, landmarks and rejected to the folder of the outputs."""
     folder = Path(job.output.studies).parent
-    index_cohort(job.params.root, job.params.shards, folder)
+    index_cohort(job.params.root, job.params.shards, folder, job.params.labels_alone)
 
 
 run_stage(snakemake, main)

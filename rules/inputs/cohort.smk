@@ -1,5 +1,6 @@
 from spinegrade.cohort.folders import listing_digest
-from spinegrade.cohort.layout import OPTIONAL, REQUIRED, TEST_IMAGES, TRAIN_IMAGES, csv_path
+from spinegrade.cohort.layout import LABELS, OPTIONAL, REQUIRED, SUBMISSION
+from spinegrade.cohort.layout import TEST_IMAGES, TRAIN_IMAGES, csv_path
 
 
 def cohort_root():
@@ -19,7 +20,8 @@ def cohort_csv(name):
 
 def cohort_tables():
     """The delivered tables that are there; index_cohort names the missing ones itself."""
-    found = (cohort_csv(name) for name in (*REQUIRED, *OPTIONAL))
+    wanted = (LABELS, SUBMISSION) if LABELS_ALONE else (*REQUIRED, *OPTIONAL)
+    found = (cohort_csv(name) for name in wanted)
     return [path for path in found if path is not None]
 
 
@@ -27,5 +29,7 @@ def cohort_listing():
     """Changes when image files come or go; a phantom's change with its tables alone."""
     if config["cohort"]["kind"] == "phantom":
         return "phantom"
+    if LABELS_ALONE:
+        return "no images"
     folders = (f"{cohort_root()}/{part}" for part in (TRAIN_IMAGES, TEST_IMAGES))
     return " ".join(listing_digest(folder) for folder in folders)

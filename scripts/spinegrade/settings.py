@@ -86,10 +86,10 @@ def check_settings(config: dict[str, Any]) -> dict[str, Any]:
 def _contradictions(config: dict[str, Any]) -> list[str]:
     cohort = config["cohort"]
     found = []
-    if cohort["kind"] == "kaggle_rsna2024":
+    if cohort["kind"] != "phantom":
         if not cohort["root"]:
             found.append(
-                "cohort.root is null: with cohort.kind kaggle_rsna2024 it must name the folder "
+                f"cohort.root is null: with cohort.kind {cohort['kind']} it must name the folder "
                 "that holds train.csv"
             )
         elif not Path(cohort["root"]).is_dir():

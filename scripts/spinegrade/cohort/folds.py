@@ -165,7 +165,7 @@ def _check_balance(
     reached = balance(table["fold"].to_numpy(), table["stratum"].to_numpy(), folds)
     per_stratum = pd.crosstab(table["stratum"], table["fold"])
     _LOGGER.info(
-        "studies with images by fold: %s; balance over folds and strata %.2f (1 is even)\n%s",
+        "studies in use by fold: %s; balance over folds and strata %.2f (1 is even)\n%s",
         ", ".join(map(str, counts)),
         reached,
         per_stratum.to_string(),

@@ -14,9 +14,10 @@ from typing import Any
 
 import pandas as pd
 
-from spinegrade import names, tables
+from spinegrade import tables
 from spinegrade.cohort import layout, left_out
 from spinegrade.cohort.folders import IMAGE_SUFFIX, scan_images
+from spinegrade.cohort.labels_alone import Labels, read_labels_alone
 from spinegrade.cohort.left_out import LeftOut
 from spinegrade.cohort.problems import Problems
 from spinegrade.cohort.read_tables import (
@@ -30,7 +31,6 @@ from spinegrade.shards import shard_of
 
 _LOGGER = logging.getLogger("spinegrade")
 
-Labels = dict[str, dict[names.Cell, int | None]]
 Described = dict[tuple[str, str], tuple[str, str]]
 Folders = dict[str, dict[str, int]]
 
@@ -108,13 +108,22 @@ def read_cohort(root: str | Path, shards: int) -> CohortTables:
     )
 
 
-def index_cohort(root: str | Path, shards: int, folder: str | Path) -> CohortTables:
+def labelled_cohort(root: str | Path, shards: int) -> CohortTables:
+    """A cohort of labels without images; see ``read_labels_alone``."""
+    studies, labels = read_labels_alone(root, shards)
+    none = {kind: tables.empty_table(kind) for kind in ("series", "landmarks", "rejected")}
+    return CohortTables(studies=studies, labels=_label_table(labels), **none)
+
+
+def index_cohort(
+    root: str | Path, shards: int, folder: str | Path, labels_alone: bool = False
+) -> CohortTables:
     """Read the cohort under ``root`` and write its five tables to ``folder``/<kind>.parquet.
 
     Logs what was found and what was left out. Raises SpinegradeError as ``read_cohort``
-    does; then nothing is written.
+    (``labels_alone``: as ``labelled_cohort``) does; then nothing is written.
     """
-    cohort = read_cohort(root, shards)
+    cohort = (labelled_cohort if labels_alone else read_cohort)(root, shards)
     for kind in ("studies", "series", "labels", "landmarks", "rejected"):
         tables.write_table(Path(folder) / f"{kind}.parquet", getattr(cohort, kind), kind)
     used = cohort.studies[cohort.studies["problem"].isna()]

@@ -124,6 +124,22 @@ def _write(
     write_table(outputs.probabilities, board.predictions(probabilities, ENSEMBLE), "predictions")
     write_json(outputs.weights, weights)
     write_json(outputs.score, score)
+    _tell(score)
+
+
+def _tell(score: dict[str, Any]) -> None:
+    if not score["scored"]:
+        _LOGGER.info("no score: %s", score["reason"])
+        return
+    alone = {name: part["total"] for name, part in score["classifiers"].items()}
+    for name, total in sorted(alone.items(), key=lambda pair: pair[1]):
+        _LOGGER.info("score %.4f: %s alone", total, name)
+    _LOGGER.info("score %.4f: all with equal weights", score["equal_weights"]["total"])
+    interval = score["ensemble_intervals"]["total"]
+    _LOGGER.info(
+        "score %.4f (%.4f to %.4f): the ensemble; %.4f: the prior; lower is better",
+        *(interval["value"], interval["low"], interval["high"], score["prior"]["total"]),
+    )
 
 
 def fit_ensemble(
