@@ -5,7 +5,7 @@
 The step of ``one_stage_plain.py`` (one volume at a time through the decoder, samples augmented by
 OpenCV in the loader's workers) and the package's take turns, ``--rounds`` times ``--steps``
 steps each, with the same weights, data, precision and threads; the median of the rounds'
-ratios is told, which neighbours on the machine disturb little. With ``--memory`` each then
+ratios is told, which neighbours on the machine disturb little. With ``--memory`` each first
 runs two steps in a process of its own and its peak is told.
 """
 
@@ -261,10 +261,10 @@ def main() -> None:
         return tell_memory(options, data)
     told = {k: v for k, v in vars(options).items() if k not in ("memory", "memory_of")}
     print(", ".join(f"{key} {value}" for key, value in told.items()), flush=True)
-    compare(options, data)
+    # Before the rounds, whose memory this process would still hold.
     for side in SIDES if options.memory else ():
         subprocess.run([sys.executable, *sys.argv, "--memory-of", side], check=True)
-    return None
+    return compare(options, data)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from spinegrade.runtime import depthwise
 from spinegrade.runtime.depthwise import FastDepthwise, _Depthwise
 from spinegrade.runtime.precision import autocast
 from torch import nn
@@ -34,6 +35,21 @@ def test_gradients_are_those_of_single_precision_but_for_rounding(shape):
     for ours, exact in zip(found, _step(layer, values, torch.float32), strict=True):
         # bfloat16 has eight bits: what passes through it a few times keeps two digits.
         assert (ours.float() - exact).norm() < 0.02 * exact.norm()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("part", [1, 1500])
+def test_a_large_batch_is_gone_through_in_parts(shape, part, monkeypatch):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(6, 6, groups=6, **shape)
+    values = torch.randn(5, 6, 12, 10)  # of parts of 1500 values three, of 1 value five
+    with FastDepthwise():
+        at_once = _step(layer, values, torch.bfloat16)
+        monkeypatch.setattr(depthwise, "_PART", part)
+        in_parts = _step(layer, values, torch.bfloat16)
+    for ours, theirs in zip(in_parts, at_once, strict=True):
+        # Sums in another order, rounded to bfloat16.
+        assert torch.allclose(ours, theirs, rtol=2**-7, atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ they are most of a training step. Here those two are computed in float32, all el
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+# Values that are copied to float32 at once: whole copies would be the peak of a large step.
+_PART = 2**25
 
 
 class _Depthwise(torch.autograd.Function):
@@ -39,19 +43,23 @@ class _Depthwise(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         values, weight = ctx.saved_tensors
-        stride, _, _ = ctx.shape
         of_values, of_weight, of_bias = ctx.needs_input_grad[:3]
-        single = [tensor.float() for tensor in (gradient, values, weight)]
-        strided = max(stride) > 1
-        in_single = _gradients(*single, *ctx.shape, of_values and strided, of_weight)
-        in_half = _gradients(
+        strided = max(ctx.shape[0]) > 1
+        in_half, _ = _gradients(
             *(gradient, values, weight, *ctx.shape), of_values and not strided, False
         )
-        found = in_single[0] if strided else in_half[0]
+        parts = max(1, min(len(values), -(-values.numel() // _PART)))
+        found = []
+        for pair in zip(gradient.tensor_split(parts), values.tensor_split(parts), strict=True):
+            single = [tensor.float() for tensor in (*pair, weight)]
+            images, filters = _gradients(*single, *ctx.shape, of_values and strided, of_weight)
+            biases = single[0].sum(dim=(0, 2, 3)) if of_bias else None
+            found.append((None if images is None else images.to(values.dtype), filters, biases))
+        of_images, of_filters, of_biases = zip(*found, strict=True)
         return (
-            None if found is None else found.to(values.dtype),
-            None if in_single[1] is None else in_single[1].to(weight.dtype),
-            single[0].sum(dim=(0, 2, 3)).to(gradient.dtype) if of_bias else None,
+            torch.cat(of_images) if of_values and strided else in_half,
+            reduce(torch.add, of_filters).to(weight.dtype) if of_weight else None,
+            reduce(torch.add, of_biases).to(gradient.dtype) if of_bias else None,
             *(None, None, None),
         )
 
