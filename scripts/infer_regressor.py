@@ -14,6 +14,7 @@ def main(job):
         stacks_path=job.input.stacks,
         weights_paths=list(job.input.weights),
         xy_from=job.params.xy_from,
+        entries=job.params.entries,
         xy_paths=list(job.input.xy_weights),
         keypoints_path=job.output.keypoints,
         rejected_path=job.output.rejected,

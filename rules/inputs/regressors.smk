@@ -63,11 +63,12 @@ def regressor_code(stage, regressor):
 
 
 def regressor_block(regressor):
-    """A regressor's block as its training uses it, whatever tells x and y later.
+    """A regressor's block as its training uses it, whatever tells x and y or the slice later.
 
     In one order, since Snakemake takes another order of the same keys for a change.
     """
     block = {**config["keypoints"]["regressors"][regressor], "xy_from": None}
+    del block["entries"]
     return json.loads(json.dumps(block, sort_keys=True))
 
 

@@ -191,6 +191,7 @@ def infer(
             "weights_paths": weights,
             "xy_from": None,
             "xy_paths": [],
+            "entries": "fixed",
             "keypoints_path": paths[0],
             "rejected_path": paths[1],
             "seed": 5,

@@ -66,14 +66,19 @@ def test_the_middle_slice_tells_the_points_of_both_sides(
 ) -> None:
     settings = small(kind="sagittal_2d", target="foraminal")
     weights = [train(tmp_path, cohort, settings, fold) for fold in range(2)]
+    keypoints_path, _ = infer(tmp_path, cohort, "net", weights, entries="published")
+    published = read_table(keypoints_path, "keypoints")
     keypoints_path, _ = infer(tmp_path, cohort, "net", weights)
     table = read_table(keypoints_path, "keypoints")
     assert len(table) == 13 * 10 and set(table["condition"]) == {FORAMINAL}
     sides = {side: rows.reset_index() for side, rows in table.groupby("side")}
     for column in ("study", "level", "x_px", "y_px"):
         assert (sides["left"][column] == sides["right"][column]).all()
-    # Of 12 slices, entry 7 of ten: round(8 * 1.2 - 0.5001) = 9, and entry 2: round(3.1) = 3.
-    assert set(sides["left"]["index"]) == {9} and set(sides["right"]["index"]) == {3}
+    # Of 12 slices, entry 2 of ten: round(3 * 1.2 - 0.5001) = 3, and entry 6: round(7.9) = 8.
+    assert set(sides["left"]["index"]) == {8} and set(sides["right"]["index"]) == {3}
+    # The published entry 7: round(9.1) = 9.
+    on_left = published[published["side"] == "left"]
+    assert set(on_left["index"]) == {9}
     assert (sides["left"]["x_mm"] > sides["right"]["x_mm"]).all()
 
 

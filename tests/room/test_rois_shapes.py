@@ -124,12 +124,28 @@ def test_a_crop_is_moved_to_stay_inside(tmp_path):
 )
 def test_ten_sampled_slices(slices, expected):
     assert sampled_indices(slices, 10).tolist() == expected
-    right, left = expected[:5], expected[5:]
-    assert Sampled("right").indices(slices, "left").tolist() == right
-    assert Sampled("left").indices(slices, "right").tolist() == left
-    assert Sampled("centre").indices(slices, "left").tolist() == expected[3:8]
-    assert Sampled("side").indices(slices, "left").tolist() == left
-    assert Sampled("side").indices(slices, "right").tolist() == right
+    for entries, later in (("fixed", 0), ("published", 1)):
+        right, left = expected[:5], expected[4 + later : 9 + later]
+
+        def found(part, side, entries=entries):
+            return Sampled(part, entries=entries).indices(slices, side).tolist()
+
+        assert found("right", "left") == right
+        assert found("left", "right") == left
+        assert found("centre", "left") == expected[2 + later : 7 + later]
+        assert found("side", "left") == left and found("side", "right") == right
+
+
+@pytest.mark.parametrize("slices", [15, 17, 23, 30])
+def test_the_centre_is_about_the_middle_and_the_sides_mirror_each_other(slices):
+    right, centre, left = (
+        Sampled(part).indices(slices, "left") for part in ("right", "centre", "left")
+    )
+    # Rounding to whole slices moves each by half a slice at most.
+    assert abs(centre.mean() - (slices - 1) / 2) <= 0.5
+    assert np.abs((slices - 1 - right)[::-1] - left).max() <= 1
+    published = Sampled("centre", entries="published").indices(slices, "left")
+    assert published.mean() - centre.mean() == pytest.approx(slices / 10, abs=0.5)
 
 
 def foraminal(**more) -> RoiSet:
@@ -147,7 +163,7 @@ def test_sampled_slices_are_those_of_the_side_wherever_the_point_is(tmp_path):
     labels = pd.DataFrame([{"study": "s1", **cell._asdict(), "grade": 0} for cell in cells])
     crops, table = crop_shard(foraminal(), points, [stack], labels, None, Jitter(1, 0.5))
     assert crops.shape == (2, 5, 9, 17) and table["side"].tolist() == ["left", "right"]
-    assert crops[0, :, 0, 0].tolist() == [100, 110, 130, 150, 160]
+    assert crops[0, :, 0, 0].tolist() == [80, 100, 110, 130, 150]
     assert crops[1, :, 8, 16].tolist() == [10, 30, 50, 60, 80]
     assert (crops == crops[:, :, :1, :1]).all() and table["index"].tolist() == [8, 8]
 

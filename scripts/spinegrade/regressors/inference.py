@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,13 @@ from spinegrade.regressors.samples import (
 from spinegrade.regressors.settings import LEVELS
 from spinegrade.runtime.leaks import models_of
 from spinegrade.runtime.progress import progress
-from spinegrade.sampled_slices import sampled_indices
+from spinegrade.sampled_slices import half_of_entries, sampled_indices
 from spinegrade.volumes import Stack
 
 CONFIDENCE = 1.0
 """Of every regressed point: a coordinate says nothing of how sure it is."""
+# Of so many entries, half are the published crops of a side.
+_OF = 10
 
 
 def find_points(
@@ -38,12 +41,14 @@ def find_points(
     folds: Mapping[str, int] | None,
     stacks: Iterable[Stack],
     placing: Sequence[Regressor] = (),
+    entries: str = "fixed",
 ) -> Found:
     """Keypoints of every study of ``studies`` (columns study and split).
 
-    ``placing``: what tells x and y where ``regressors`` tell levels, likewise out of fold. Points
-    outside their stack are moved to its edge. Studies without one of the series are listed
-    with the code KEYPOINTS_NO_SERIES. Raises SpinegradeError as ``by_fold`` does.
+    ``placing``: what tells x and y where ``regressors`` tell levels, likewise out of fold;
+    ``entries``: which slice single sagittal ones look at, see ``half_of_entries``. Points outside
+    their stack are moved to its edge. Studies without one of the series are listed with the code
+    KEYPOINTS_NO_SERIES. Raises SpinegradeError as ``by_fold`` does.
     """
     models, placers = (
         by_fold(given[0].settings.name, given, studies, folds, "regressor", "train_regressor")
@@ -68,7 +73,10 @@ def find_points(
                 own, _ = models_of(study, split, folds, placers, name)
                 found.keypoints.extend(find_levels(chosen, own, rivals[0], source))
             else:
-                found.keypoints.extend(_FINDERS[settings.kind](chosen, rivals, source))
+                finder = _FINDERS[settings.kind]
+                if settings.kind == "sagittal_2d":
+                    finder = partial(finder, entries=entries)
+                found.keypoints.extend(finder(chosen, rivals, source))
     return found
 
 
@@ -100,12 +108,11 @@ def rows_in(
     return point_rows(frame.stack, frame.to_stack, places, confidences, cells, source)
 
 
-# By side the entry of the published sampling at the middle of the five slices that are cropped.
-_MIDDLE_ENTRIES = {"right": 2, "central": 5, "left": 7}
-
-
 def _sagittal_slices(
-    models: Sequence[Regressor], rivals: list[list[Stack]], source: str
+    models: Sequence[Regressor],
+    rivals: list[list[Stack]],
+    source: str,
+    entries: str = "fixed",
 ) -> list[dict[str, Any]]:
     """x and y of the levels on the middle slice; the slices of the sides are not looked for.
 
@@ -114,12 +121,18 @@ def _sagittal_slices(
     """
     settings = models[0].settings
     stack = max(rivals[0], key=lambda one: one.slices)
-    sampled = sampled_indices(stack.slices, 10).tolist()
-    look = slice_look(settings, stack, sampled[_MIDDLE_ENTRIES["central"]])
+    sampled = sampled_indices(stack.slices, _OF)
+
+    def middle(part: str) -> int:
+        half = half_of_entries(part, _OF, entries)
+        return int(sampled[half[len(half) // 2]])
+
+    look = slice_look(settings, stack, middle("centre"))
     in_plane = regress(models, [look])[0]
     rows = []
     for side in dict.fromkeys(cell.side for cell in settings.targets[0].points):
-        share = np.full((len(in_plane), 1), sampled[_MIDDLE_ENTRIES[side]] / stack.slices)
+        part = "centre" if side == "central" else side
+        share = np.full((len(in_plane), 1), middle(part) / stack.slices)
         cells = [cell._replace(side=side) for cell in settings.cells]
         points = np.concatenate([in_plane, share], axis=1)
         rows += rows_in(look.frames[0], points, cells, source)

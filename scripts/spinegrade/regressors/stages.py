@@ -22,6 +22,7 @@ def infer_regressor(
     weights_paths: Sequence[str],
     xy_from: str | None,
     xy_paths: Sequence[str],
+    entries: str,
     keypoints_path: str,
     rejected_path: str,
     seed: int,
@@ -31,13 +32,15 @@ def infer_regressor(
     """Find the points of every usable study of one shard and write them.
 
     ``xy_paths``: weights of the regressor ``xy_from`` that tells x and y where ``name`` tells
-    levels alone. Without ``folds_path`` no study was trained on, and all get the mean over the
-    models. What is not found is counted in the log and listed in the rejected table. Raises
-    SpinegradeError where a model has seen a study that it would look at.
+    levels alone; ``entries``: see ``find_points``. Without ``folds_path`` no study was trained on,
+    and all get the mean over the models. What is not found is counted in the log and listed in the
+    rejected table. Raises SpinegradeError where a model has seen a study that it would look at.
     """
     chosen = prepare(stream_seed(seed, name, "infer") % 2**32, math_threads, device)
     regressors = [load_regressor(path, name, chosen) for path in weights_paths]
     placing = [load_regressor(path, xy_from or "", chosen) for path in xy_paths]
     studies, folds = shard_studies(studies_path, folds_path, shard)
-    found = find_points(name, regressors, studies, folds, load_stacks([stacks_path]), placing)
+    found = find_points(
+        name, regressors, studies, folds, load_stacks([stacks_path]), placing, entries
+    )
     write_found(name, found, keypoints_path, rejected_path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spinegrade.sampled_slices import sampled_indices
+from spinegrade.sampled_slices import half_of_entries, sampled_indices
 
 PARTS = ("centre", "left", "right", "side")
 
@@ -16,12 +16,14 @@ PARTS = ("centre", "left", "right", "side")
 class Sampled:
     """Half of the ``of`` (even) entries of a stack: which ``part``.
 
-    ``centre``: those in the middle (3 to 7 of 10, counted from 0); ``right`` and ``left``: the
-    first and the second half, which are the patient's; ``side``: that of the cell.
+    ``centre``: those about the middle; ``right`` and ``left``: those from the middle to the
+    patient's side; ``side``: that of the cell. ``entries``: fixed or published, see
+    ``half_of_entries``.
     """
 
     part: str
     of: int = 10
+    entries: str = "fixed"
 
     @property
     def count(self) -> int:
@@ -35,5 +37,4 @@ class Sampled:
         entries gives some of them several times.
         """
         part = side if self.part == "side" else self.part
-        start = {"centre": (self.count + 1) // 2, "right": 0, "left": self.count}[part]
-        return sampled_indices(slices, self.of)[start : start + self.count]
+        return sampled_indices(slices, self.of)[half_of_entries(part, self.of, self.entries)]
