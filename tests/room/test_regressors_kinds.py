@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from regressor_helpers import infer, small, train, write_spines
 from spinegrade.errors import SpinegradeError
+from spinegrade.keypoints.measure import surest
 from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SUBARTICULAR
 from spinegrade.regressors import inference
 from spinegrade.regressors.checks import check_regressors
@@ -104,6 +106,19 @@ def test_every_axial_series_gets_all_points(
     assert set(one["x_px"].round(6)) == {20.5 * 24 / 32 - 0.5}
     assert set(one["y_px"].round(6)) == {8.5 * 20 / 32 - 0.5}
     assert len({s.series for s in stacks}) == 3
+
+
+def test_a_point_told_in_several_series_is_measured_where_it_is_surest() -> None:
+    cells = {"study": "s00", "condition": SUBARTICULAR, "side": "left"}
+    rows = [
+        {**cells, "level": "l4_l5", "series": "a", "confidence": 0.4},
+        {**cells, "level": "l5_s1", "series": "a", "confidence": 1.0},
+        {**cells, "level": "l4_l5", "series": "b", "confidence": 0.9},
+        {**cells, "level": "l5_s1", "series": "b", "confidence": 1.0},
+    ]
+    found = surest(pd.DataFrame(rows))
+    # The one that crops take, of equals the first.
+    assert found[["level", "series"]].to_numpy().tolist() == [["l5_s1", "a"], ["l4_l5", "b"]]
 
 
 def test_slices_are_read_once_each(cohort: dict[str, str]) -> None:

@@ -169,6 +169,16 @@ def levels_summary(errors: pd.DataFrame) -> dict[str, Any]:
     return {**summary(errors), "levels": by_level}
 
 
+def surest(keypoints: pd.DataFrame) -> pd.DataFrame:
+    """One row of ``keypoints`` a cell of a study, the one that crops are cut around.
+
+    A detector that looks at every series tells each point once a series, also where it is not
+    shown. The most confident row counts, of equals the first.
+    """
+    ordered = keypoints.sort_values("confidence", ascending=False, kind="stable")
+    return ordered.drop_duplicates(_CELL).sort_index()
+
+
 def measure_keypoints(
     *,
     detector: str,
@@ -179,7 +189,7 @@ def measure_keypoints(
     errors_path: str,
     summary_path: str,
 ) -> None:
-    """Measure the out-of-fold error of ``detector`` against the located landmarks.
+    """Measure the out-of-fold error of ``detector``'s surest points against the landmarks.
 
     ``targets`` is all that it looks for. Raises SpinegradeError where it has no point to be
     measured by: crops could not be jittered by its error then.
@@ -189,10 +199,11 @@ def measure_keypoints(
     out_of_fold = keypoints[keypoints["source"].str.startswith(f"{detector}:fold_")]
     conditions = {TARGETS[target].condition for target in targets}
     of_targets = landmarks[landmarks["condition"].isin(conditions)]
-    errors = point_errors(detector, out_of_fold, of_targets, load_stacks(stacks_paths))
+    points = surest(out_of_fold)
+    errors = point_errors(detector, points, of_targets, load_stacks(stacks_paths))
     if errors.empty:
         raise SpinegradeError(
-            f"detector {detector}: none of its {len(out_of_fold)} out-of-fold keypoints has a "
+            f"detector {detector}: none of its {len(points)} out-of-fold keypoints has a "
             "landmark to be measured by; check train_label_coordinates.csv"
         )
     with atomic_path(errors_path) as temporary:
