@@ -1,6 +1,6 @@
 rule check_cohort:
     input:
-        out("phantom", "phantom.json") if config["cohort"]["kind"] == "phantom" else [],
+        images_of_cohort,
         clock=clock_of("check_cohort"),
         studies=out("cohort", "studies.parquet"),
         series=out("cohort", "series.parquet"),

@@ -1,6 +1,6 @@
 rule convert_dicom:
     input:
-        out("phantom", "phantom.json") if config["cohort"]["kind"] == "phantom" else [],
+        images_of_cohort,
         clock=clock_of("convert_dicom"),
         series=settled("convert_dicom", out("cohort", "series.parquet")),
     output:

@@ -1,6 +1,7 @@
 from spinegrade.cohort.folders import listing_digest
 from spinegrade.cohort.layout import LABELS, OPTIONAL, REQUIRED, SUBMISSION
 from spinegrade.cohort.layout import TEST_IMAGES, TRAIN_IMAGES, csv_path
+from spinegrade.errors import SpinegradeError
 
 
 def cohort_root():
@@ -23,6 +24,17 @@ def cohort_tables():
     wanted = (LABELS, SUBMISSION) if LABELS_ALONE else (*REQUIRED, *OPTIONAL)
     found = (cohort_csv(name) for name in wanted)
     return [path for path in found if path is not None]
+
+
+def images_of_cohort(wildcards):
+    """What must be made before images are read: a phantom; refused where a cohort has none."""
+    if LABELS_ALONE:
+        raise SpinegradeError(
+            "cohort.kind is kaggle_labels, a cohort without images: nothing can be converted, found "
+            "or graded, only tables combined (run snakemake without a target); give "
+            "kaggle_rsna2024 where the images are at hand"
+        )
+    return out("phantom", "phantom.json") if PHANTOM else []
 
 
 def cohort_listing():

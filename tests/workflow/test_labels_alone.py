@@ -71,6 +71,13 @@ def test_without_a_table_there_is_nothing_to_combine(tmp_path: Path) -> None:
     assert "Traceback" not in words
 
 
+@pytest.mark.parametrize("target", ["check_cohort", "results/blend/report/report.html"])
+def test_what_needs_images_is_refused(tmp_path: Path, target: str) -> None:
+    config = a_folder(tmp_path, good={"path": str(tmp_path / "good.csv")})
+    code, words = snakemake(tmp_path, [config], "--dry-run", "--", target)
+    assert code != 0 and "kaggle_labels, a cohort without images" in words
+
+
 def test_a_classifier_cannot_take_part_without_images(tmp_path: Path) -> None:
     config = a_folder(tmp_path, good={"path": str(tmp_path / "good.csv")})
     mine = tmp_path / "mine.yaml"
