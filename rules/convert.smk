@@ -6,6 +6,7 @@ rule convert_dicom:
     output:
         stacks=out("convert", "{shard}", "stacks.parquet"),
         slices=out("convert", "{shard}", "slices.parquet"),
+        copies=out("convert", "{shard}", "copies.parquet"),
         rejected=out("convert", "{shard}", "rejected.parquet"),
     log:
         log_of("convert_dicom/{shard}"),
@@ -38,6 +39,7 @@ rule locate_landmarks:
         landmarks=settled("locate_landmarks", out("cohort", "landmarks.parquet")),
         stacks=out("convert", "{shard}", "stacks.parquet"),
         slices=out("convert", "{shard}", "slices.parquet"),
+        copies=out("convert", "{shard}", "copies.parquet"),
     output:
         located=out("convert", "{shard}", "landmarks.parquet"),
         rejected=out("convert", "{shard}", "landmarks_rejected.parquet"),

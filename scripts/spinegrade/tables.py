@@ -125,6 +125,14 @@ SCHEMAS: dict[str, dict[str, pa.Column]] = {
         "position_mm": _real(),
         "orientation": _text(),
     },
+    # One row a slice that was left out as an exact copy of a kept one, whose place it names: a
+    # point on the copy belongs there.
+    "copies": {
+        **_STACK,
+        "index": _whole(0),
+        "instance_number": _whole(0),
+        "file": _text(),
+    },
     # code: one of convert's documented refusals; action says what to do.
     "rejected": {
         **_STUDY,

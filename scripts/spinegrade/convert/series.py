@@ -25,16 +25,18 @@ WINDOW_PERCENTILES = (0.5, 99.5)
 
 @dataclass
 class Converted:
-    """Rows of the tables stacks, slices and rejected."""
+    """Rows of the tables stacks, slices, copies and rejected."""
 
     stacks: list[dict[str, Any]] = field(default_factory=list)
     slices: list[dict[str, Any]] = field(default_factory=list)
+    copies: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, other: Converted) -> None:
         """Append the rows of ``other``."""
         self.stacks += other.stacks
         self.slices += other.slices
+        self.copies += other.copies
         self.rejected += other.rejected
 
 

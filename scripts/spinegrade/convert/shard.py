@@ -31,7 +31,7 @@ from spinegrade.runtime.progress import progress
 from spinegrade.tables import SCHEMAS, read_table, write_table
 
 _LOGGER = logging.getLogger("spinegrade")
-TABLES = ("stacks", "slices", "rejected")
+TABLES = ("stacks", "slices", "copies", "rejected")
 
 
 def convert_shard(
