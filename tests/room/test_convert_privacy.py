@@ -279,7 +279,12 @@ def broken_files(plain: Path) -> dict[str, tuple[str, bytes]]:
         ),
         "fragment.dcm": (
             "DECODE_FAILED",
-            change(syntax(RLELossless), encode(PIXEL_DATA, "OB", everything, True)),
+            change(
+                syntax(RLELossless),
+                encode(PIXEL_DATA, "OB", everything, True),
+                # A position of its own, so that it is asked for its pixels.
+                place(len(CODECS))[0x00200032],
+            ),
         ),
     }
     for number, name in enumerate(CODECS):

@@ -96,7 +96,7 @@ def test_the_axial_series_has_six_orientations_in_seven_even_volumes(real: Real)
     spacing = real.stacks.loc[real.stacks["series"] == AXIAL, "slice_spacing_mm"]
     np.testing.assert_allclose(spacing, 3.5, atol=1e-5)
     assert [(row["code"], row["found"][:9]) for row in real.result.rejected] == [
-        ("GAP", "5.939 mm ")
+        ("UNEVEN_STEPS", "5.939 mm ")
     ]
     # Feet to head: this scanner numbered from the head.
     assert rows["instance_number"].tolist() == list(range(60, 0, -1))

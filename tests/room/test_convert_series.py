@@ -192,7 +192,8 @@ def test_uneven_slices_are_refused(tmp_path: Path) -> None:
     write_stack(tmp_path / "in", voxels(5, 8, 8), AXIAL, heights=heights)
     result = convert(tmp_path)
     assert not result.stacks
-    assert {code for _, code in codes(result)} == {"GAP"}
+    # No slice is missing: no whole number of steps fits anywhere.
+    assert {code for _, code in codes(result)} == {"UNEVEN_STEPS"}
 
 
 def test_parallel_blocks_of_other_spacing_are_volumes_of_their_own(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from spinegrade.geometry.stacks import (
     check_orientation,
     group_orientations,
     growing_normal,
-    mean_step,
     positions_by_height,
+    shear_degrees,
     split_runs,
     tilt_degrees,
 )
@@ -43,14 +43,19 @@ def test_runs(heights: list[float], expected: list[int]) -> None:
     assert runs_of(heights) == expected
 
 
-def test_tolerance_is_on_the_step() -> None:
+def test_tolerance_is_on_the_positions_not_on_the_steps() -> None:
     assert runs_of([0, 4.05, 8.0, 12.1]) == [4]
-    assert runs_of([0, 4.0, 8.2, 12.2]) == [2, 2]
+    # A step of 4.2 beside steps of 4: no position lies more than 0.05 mm off a line of 4.1.
+    assert runs_of([0, 4.0, 8.2, 12.2]) == [4]
+    # One of 4.6: they lie 0.15 off the nearest line, of 4.3.
+    assert runs_of([0, 4.0, 8.6, 12.6]) == [2, 2]
+    # Steps that grow by 0.06 each stay near their neighbours and leave the line all the same.
+    assert runs_of(np.cumsum(4 + 0.06 * np.arange(16)).tolist()) != [16]
 
 
 def test_a_sideways_jump_cuts_too() -> None:
     positions = np.outer([0.0, 4, 8, 12], UP)
-    positions[2:, 0] += 1.0
+    positions[2:, 0] += 1.3
     runs, cuts = split_runs(positions, UP, 0.1, 20.0)
     assert [len(run) for run in runs] == [2, 2]
     assert cuts[0].found_mm == cuts[0].expected_mm == 4.0
@@ -85,10 +90,7 @@ def test_the_index_grows_left_or_up_whatever_the_sign() -> None:
 def test_positions_and_steps() -> None:
     groups = positions_by_height(np.array([4.0, 0.0, 4.005, 8.0]), 0.01)
     assert [sorted(group.tolist()) for group in groups] == [[1], [0, 2], [3]]
-    step, error, shear = mean_step(np.array([[0, 0, 0], [0, 1.0, 4.2], [0, 2.0, 8.0]]), UP)
-    np.testing.assert_allclose(step, [0, 1, 4])
-    assert error == pytest.approx(0.2)
-    assert shear == pytest.approx(np.degrees(np.arctan(0.25)))
+    assert shear_degrees(np.array([0, 1.0, 4.0]), UP) == pytest.approx(np.degrees(np.arctan(0.25)))
 
 
 @pytest.mark.parametrize("bad", [[1, 0, 0, 1, 0, 0], [2, 0, 0, 0, 1, 0], [0] * 6])

@@ -31,6 +31,7 @@ _GREATEST_INSTANCE = 2**31 - 1
 _PLACE_MM, _SPACING_MM, _STEP_MM = (-1e5, 1e5), (1e-3, 1e3), (-1e4, 1e4)
 _SCALE = (-1e12, 1e12)
 _LEAST_SLOPE = 1e-20
+_MOST_DIMENSIONS = 16
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Frame:
 
     ``orientation`` (6,), unit axes; ``position_mm`` (3,), LPS mm of the first pixel's centre;
     ``spacing_mm`` (2,), between rows and between columns; ``step_mm``, what the header says
-    of the distance between slices (0: nothing). ``tags`` are raw values of VOLUME_TAGS,
+    of the distance between slices (0: nothing). ``tags`` are raw values of IDENTITY_TAGS,
     ``study_uid`` the raw StudyInstanceUID (both never leave the room).
     """
 
@@ -254,7 +255,7 @@ def _frame(
         # A slope of zero would erase the image; it means "not set" in the files that have it.
         slope=1.0 if slope is None or abs(slope[0]) < _LEAST_SLOPE else slope[0],
         intercept=0.0 if intercept is None else intercept[0],
-        tags=_volume_tags(parts),
+        tags=_identity_tags(parts),
         study_uid=study_uid,
     )
 
@@ -277,11 +278,18 @@ def _unit_axes(orientation: tuple[float, ...]) -> NDArray[np.float64] | str:
     return axes
 
 
-def _volume_tags(parts: list[Elements]) -> dict[int, bytes]:
+def _identity_tags(parts: list[Elements]) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
     for part in reversed(parts):
-        for tag in tags.VOLUME_TAGS.keys() & part.values.keys():
+        for tag in tags.IDENTITY_TAGS.keys() & part.values.keys():
             value = part.raw(tag)
-            if value is not None:
-                found[tag] = value
+            if value is None:
+                continue
+            if tag == tags.DIMENSION_INDEX:
+                for start in range(0, min(len(value), 4 * _MOST_DIMENSIONS), 4):
+                    found[tags.dimension_tag(start // 4)] = value[start : start + 4]
+            elif tag in tags.PRESENCE_TAGS:
+                found[tag] = b"1"
+            else:
+                found[tag] = value if tag in tags.BINARY_TAGS else value.strip(b" \0")
     return found

@@ -2,118 +2,122 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spinegrade.convert.copies import find_copies
 from spinegrade.convert.header import Frame
-from spinegrade.convert.pixels import frame_bytes
-from spinegrade.convert.refusals import Refused, plain_name
-from spinegrade.convert.settings import ConvertSettings
-from spinegrade.convert.tags import VOLUME_TAGS
-from spinegrade.geometry.affine import Affine, affine_from_dicom, to_mm
-from spinegrade.geometry.stacks import (
-    Cut,
-    group_orientations,
-    group_spacings,
-    growing_normal,
-    mean_step,
-    positions_by_height,
-    split_runs,
-    tilt_degrees,
+from spinegrade.convert.identity import by_source, series_uids, source_rank
+from spinegrade.convert.overlap import (
+    parts_at_shared_positions,
+    parts_off_one_line,
+    shares_positions,
 )
+from spinegrade.convert.parallel import Parallel, Turned, half_pixel_mm, parallel_groups
+from spinegrade.convert.refusals import plain_name
+from spinegrade.convert.settings import ConvertSettings
+from spinegrade.convert.stack import Note, PlannedStack, leave_out, stacks_of
+from spinegrade.geometry.stacks import positions_by_height, tilt_degrees
 
-# Frames times combinations of tags that are tried: all of them for any scan, and no more than
-# some seconds for a hostile one.
-_MOST_WORK = 3_000_000
+__all__ = ["Note", "PlannedStack", "plan_series"]
 
-
-@dataclass(frozen=True)
-class PlannedStack:
-    """Slices of one volume in index order, with the affine to LPS mm and the unit normal."""
-
-    frames: list[Frame]
-    affine: Affine
-    normal: NDArray[np.float64]
-
-    @property
-    def middle_mm(self) -> NDArray[np.float64]:
-        """Centre of the stack's box, (3,) LPS mm."""
-        pixels = self.frames[0].pixels
-        corner = [pixels.cols - 1, pixels.rows - 1, len(self.frames) - 1]
-        return to_mm(self.affine, [np.array(corner) / 2])[0]
+# Beyond this angle two groups of slices are not in each other's way.
+_SAME_WAY_DEGREES = 5.0
 
 
-@dataclass(frozen=True)
-class Note:
-    """A row for the rejected table: ``file`` (None: the group), code, found, what was done."""
+@dataclass
+class _Plan:
+    """What is planned so far: stacks, notes, and the copies of each kept slice by its id."""
 
-    file: str | None
-    code: str
-    found: str
-    action: str
+    plane: str | None
+    settings: ConvertSettings
+    stacks: list[PlannedStack] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    copies: dict[int, list[Frame]] = field(default_factory=dict)
 
 
 def plan_series(
     frames: list[Frame], plane: str | None, settings: ConvertSettings
 ) -> tuple[list[PlannedStack], list[Note]]:
-    """Stacks of a series, ordered along the plane's axis, and what was left out or cut.
+    """Stacks of a series, ordered along the plane's axis, and what was left out or noted.
 
+    First identity, then completeness: slices of two sources (series, kind of picture, echo,
+    time, weighting, acquisition) never share a stack, whatever their names and numbers.
     ``plane`` (sagittal, axial): slices of another plane are left out; with None a series
     of several planes is refused. Order and numbering come from patient positions alone.
     """
-    notes: list[Note] = []
-    stacks: list[PlannedStack] = []
-    for group in _groups(frames, settings):
-        if plane:
-            tilt = tilt_degrees(group[0].orientation, plane)
-            if tilt > settings.max_tilt_degrees:
-                found = f"{len(group)} slices tilted {tilt:.1f} degrees from the {plane} plane"
-                notes += _leave_out(group, "MIXED_ORIENTATION", found)
-                continue
-        for volume in _volumes(group, plane, settings, notes):
-            stacks += _runs(volume, plane, settings, notes)
-    if plane is None:
-        stacks = _one_plane(stacks, notes)
+    plan = _Plan(plane, settings)
+    sources, names = by_source(frames)
+    _note_series(frames, plan.notes)
+    groups: list[tuple[int, Parallel]] = []
+    for number, source in enumerate(sources):
+        for group in parallel_groups(source, plane, settings):
+            if _faces_the_plane(group, plan):
+                groups.append((number, group))
+    for volume in _without_fragments(groups, plan, ", ".join(names)):
+        for part in _volumes(volume, plan):
+            stacks, notes = stacks_of(part, plane, settings)
+            plan.stacks += stacks
+            plan.notes += notes
+    return _finished(plan)
+
+
+def _finished(plan: _Plan) -> tuple[list[PlannedStack], list[Note]]:
+    stacks = plan.stacks if plan.plane else _one_plane(plan.stacks, plan.notes)
     total = sum(len(stack.frames) for stack in stacks)
-    if 0 < total < settings.min_slices:
-        found = f"{total} slices, convert.min_slices is {settings.min_slices}"
-        notes.append(Note(None, "TOO_FEW_SLICES", found, "series left out"))
+    if 0 < total < plan.settings.min_slices:
+        found = f"{total} slices, convert.min_slices is {plan.settings.min_slices}"
+        plan.notes.append(Note(None, "TOO_FEW_SLICES", found, "series left out"))
         stacks = []
-    return sorted(stacks, key=_order(plane)), notes
+    for stack in stacks:
+        stack.copies.update(
+            {n: plan.copies[id(f)] for n, f in enumerate(stack.frames) if id(f) in plan.copies}
+        )
+    return sorted(stacks, key=_order(plan.plane)), plan.notes
 
 
-def _order(plane: str | None) -> Callable[[PlannedStack], tuple[float, ...]]:
+def _order(plane: str | None) -> Callable[[PlannedStack], tuple[object, ...]]:
     axis = {"sagittal": 0, "axial": 2}.get(plane or "")
 
-    def key(stack: PlannedStack) -> tuple[float, ...]:
+    def key(stack: PlannedStack) -> tuple[object, ...]:
         middle = stack.middle_mm
         first = float(middle @ stack.normal) if axis is None else float(middle[axis])
-        return (round(first, 6), *np.round(stack.affine.ravel(), 6).tolist())
+        place = (round(first, 6), *np.round(stack.affine.ravel(), 6).tolist())
+        return (*place, *min(map(source_rank, stack.frames)))
 
     return key
 
 
-def _leave_out(group: list[Frame], code: str, found: str) -> list[Note]:
-    files = sorted({frame.file for frame in group})
-    return [Note(file, code, found, "slice left out") for file in files]
+def _note_series(frames: list[Frame], notes: list[Note]) -> None:
+    counts = series_uids(frames)
+    if counts:
+        files = ", ".join(str(count) for count in sorted(counts.values(), reverse=True)[:8])
+        found = f"the folder holds files of {len(counts)} series: {files}"
+        notes.append(Note(None, "OTHER_SERIES", found, "each is converted by itself"))
 
 
-def _groups(frames: list[Frame], settings: ConvertSettings) -> Iterator[list[Frame]]:
-    """Frames that share orientation, matrix size and pixel spacing."""
-    orientation = group_orientations(
-        np.array([frame.orientation for frame in frames]), settings.orientation_tolerance_degrees
-    )
-    spacing = group_spacings(np.array([frame.spacing_mm for frame in frames]))
-    members: dict[tuple[int, ...], list[Frame]] = {}
-    for place, frame in enumerate(frames):
-        size = (frame.pixels.rows, frame.pixels.cols)
-        members.setdefault((orientation[place], spacing[place], *size), []).append(frame)
-    for key in sorted(members):
-        yield members[key]
+def _faces_the_plane(group: Parallel | Turned, plan: _Plan) -> bool:
+    """Whether a group can be used; else its slices are noted as left out."""
+    if isinstance(group, Turned):
+        allowed = plan.settings.orientation_tolerance_degrees
+        found = (
+            f"{len(group.frames)} slices between one another are turned by up to "
+            f"{group.degrees:.2f} degrees; that moves voxels by {group.moved_mm:.2f} mm, more "
+            f"than half a pixel ({half_pixel_mm(group.frames[0]):.2f} mm), and "
+            f"convert.orientation_tolerance_degrees is {allowed:g}"
+        )
+        plan.notes += leave_out(group.frames, "TURNED_SLICES", found)
+        return False
+    if plan.plane:
+        tilt = tilt_degrees(group.frames[0].orientation, plan.plane)
+        if tilt > plan.settings.max_tilt_degrees:
+            found = f"{len(group.frames)} slices tilted {tilt:.1f} degrees from the "
+            plan.notes += leave_out(group.frames, "MIXED_ORIENTATION", f"{found}{plan.plane} plane")
+            return False
+    return True
 
 
 def _one_plane(stacks: list[PlannedStack], notes: list[Note]) -> list[PlannedStack]:
@@ -126,174 +130,123 @@ def _one_plane(stacks: list[PlannedStack], notes: list[Note]) -> list[PlannedSta
     return []
 
 
-def _heights(group: list[Frame], plane: str | None) -> tuple[NDArray[np.float64], ...]:
-    normal = growing_normal(group[0].orientation, plane)
-    positions = np.array([frame.position_mm for frame in group])
-    return normal, positions, positions @ normal
+def _without_fragments(
+    groups: list[tuple[int, Parallel]], plan: _Plan, names: str
+) -> list[Parallel]:
+    """The groups but for a few slices of one source among many of another (a saved screen).
 
-
-def _volumes(
-    group: list[Frame], plane: str | None, settings: ConvertSettings, notes: list[Note]
-) -> list[list[Frame]]:
-    """Split frames so that each volume has one frame a position."""
-    _, _, heights = _heights(group, plane)
-    places = positions_by_height(heights, settings.duplicate_tolerance_mm)
-    if len(places) == len(group):
-        return [group]
-    kept = _without_copies(group, places, notes)
-    _, _, heights = _heights(kept, plane)
-    places = positions_by_height(heights, settings.duplicate_tolerance_mm)
-    if len(places) == len(kept):
-        return [kept]
-    if len(places) == 1:
-        notes += _leave_out(kept, "NOT_A_VOLUME", f"{len(kept)} images at one position")
-        return []
-    found = _split_by_tags(kept, places) or _split_by_numbers(kept, places)
-    if found:
-        return found
-    if len({len(place) for place in places}) == 1:
-        found_text = f"{len(places[0])} images at each of {len(places)} positions"
-        notes += _leave_out(kept, "AMBIGUOUS_VOLUMES", found_text)
-        return []
-    single: list[Frame] = []
-    for place in places:
-        rivals = sorted((kept[p] for p in place), key=lambda f: (f.instance_number, f.file))
-        single.append(rivals[0])
-        for rival in rivals[1:]:
-            text = f"another image at the position of {plain_name(rivals[0].file)}"
-            notes.append(Note(rival.file, "DUPLICATE_SLICE", text, "slice left out"))
-    return [single]
-
-
-def _without_copies(
-    group: list[Frame], places: list[NDArray[np.int64]], notes: list[Note]
-) -> list[Frame]:
-    """Drop slices that repeat another's position and pixels byte for byte."""
-    kept = []
-    for place in places:
-        seen: dict[tuple[object, ...], Frame] = {}
-        for frame in sorted((group[p] for p in place), key=lambda f: (f.instance_number, f.file)):
-            if len(place) == 1:
-                kept.append(frame)
-                continue
-            key: tuple[object, ...] = (frame.file, frame.number)
-            try:
-                pixels = bytes(frame_bytes(frame))
-                key = (pixels, frame.slope, frame.intercept, *np.round(frame.position_mm, 3))
-            except Refused:
-                pass  # decoding will refuse this slice by name
-            if key in seen:
-                text = f"a copy of {plain_name(seen[key].file)}"
-                notes.append(Note(frame.file, "DUPLICATE_SLICE", text, "slice left out"))
-            else:
-                seen[key] = frame
-                kept.append(frame)
+    A note says so where sources that lie over one another have other positions each.
+    """
+    near_mm = plan.settings.duplicate_tolerance_mm
+    positions = [len(positions_by_height(group.heights_mm, near_mm)) for _, group in groups]
+    kept, unequal = [], False
+    for place, (source, group) in enumerate(groups):
+        over = [
+            (positions[number], other)
+            for number, (another, other) in enumerate(groups)
+            if another != source and _lies_within(group, other)
+        ]
+        most = max((count for count, _ in over), default=0)
+        if positions[place] < min(plan.settings.min_run_slices, most):
+            found = f"{len(group.frames)} slices of another source than those around them ({names})"
+            plan.notes += leave_out(group.frames, "OTHER_SOURCE", found)
+            continue
+        kept.append(group)
+        unequal |= any(_of_other_places(group, other, near_mm) for _, other in over)
+    if unequal and len(kept) > 1:
+        counts = ", ".join(str(len(group.frames)) for group in kept[:8])
+        found = f"slices of several sources, told apart by {names}: {counts}"
+        plan.notes.append(Note(None, "SEVERAL_SOURCES", found, "volumes of their own"))
     return kept
 
 
-def _split_by_tags(group: list[Frame], places: list[NDArray[np.int64]]) -> list[list[Frame]] | None:
-    """Volumes by the first tag, pair or triple of which each value covers every position once."""
-    at = np.empty(len(group), np.int64)
-    for number, place in enumerate(places):
-        at[place] = number
-    present = [tag for tag in VOLUME_TAGS if len({frame.tags.get(tag) for frame in group}) > 1]
-    combinations = itertools.chain.from_iterable(
-        itertools.combinations(present, count) for count in (1, 2, 3)
-    )
-    for tags in itertools.islice(combinations, max(len(present), _MOST_WORK // len(group))):
-        volumes: dict[tuple[str, ...], list[int]] = {}
-        for number, frame in enumerate(group):
-            value = tuple(repr(frame.tags.get(tag)) for tag in tags)
-            volumes.setdefault(value, []).append(number)
-        if all(len(set(at[members])) == len(members) for members in volumes.values()) and all(
-            len(members) == len(places) for members in volumes.values()
-        ):
-            ordered = sorted(
-                volumes, key=lambda value: min(_rank(group[n]) for n in volumes[value])
-            )
-            return [[group[n] for n in volumes[value]] for value in ordered]
-    return None
+def _of_other_places(group: Parallel, other: Parallel, near_mm: float) -> bool:
+    """Whether two groups that lie over one another do not have the same positions."""
+    own = group.positions_mm @ other.normal
+    apart = np.abs(own[:, None] - other.heights_mm[None])
+    return bool(max(apart.min(axis=1).max(), apart.min(axis=0).max()) > near_mm)
 
 
-def _split_by_numbers(
-    group: list[Frame], places: list[NDArray[np.int64]]
-) -> list[list[Frame]] | None:
-    """Volumes by the rank of the instance number at each position, where no other tag differs.
-
-    Older functional and diffusion series carry nothing else. Only for numbers that clearly run
-    volume by volume or position by position: all numbers of one before all of the next.
-    """
-    numbers = np.array([frame.instance_number for frame in group])
-    counts = {len(place) for place in places}
-    if len(counts) != 1 or len(set(numbers.tolist())) != len(numbers):
-        return None
-    ranked = np.array([place[np.argsort(numbers[place])] for place in places])
-    table = numbers[ranked]  # (positions, volumes)
-    by_volume = (table.min(axis=0)[1:] > table.max(axis=0)[:-1]).all()
-    order = np.argsort(table.min(axis=1))
-    by_position = (table.min(axis=1)[order][1:] > table.max(axis=1)[order][:-1]).all()
-    if not (by_volume or by_position):
-        return None
-    return [[group[place] for place in column] for column in ranked.T]
+def _lies_within(group: Parallel, other: Parallel) -> bool:
+    """Whether parallel slices lie between the outer ones of another group."""
+    angle = np.degrees(np.arccos(np.clip(abs(group.normal @ other.normal), 0, 1)))
+    if angle > _SAME_WAY_DEGREES:
+        return False
+    own = group.positions_mm @ other.normal
+    heights = other.heights_mm
+    return bool(own.min() <= heights.max() and heights.min() <= own.max())
 
 
-def _rank(frame: Frame) -> tuple[int, str, int]:
-    return frame.instance_number, frame.file, frame.number
-
-
-def _runs(
-    volume: list[Frame], plane: str | None, settings: ConvertSettings, notes: list[Note]
-) -> list[PlannedStack]:
-    """Cut one volume's slices where their positions are uneven; see docs/refusals.md, GAP."""
-    normal, positions, heights = _heights(volume, plane)
-    order = np.argsort(heights, kind="stable")
-    frames = [volume[place] for place in order]
-    runs, cuts = split_runs(
-        positions[order], normal, settings.spacing_tolerance_mm, settings.max_spacing_mm
-    )
-    short = _short_runs(runs, cuts, settings)
-    for cut in cuts:
-        if cut.found_mm <= settings.max_spacing_mm:
-            notes.append(_gap_note(frames, cut))
-    planned = []
-    for number, run in enumerate(runs):
-        members = [frames[place] for place in run]
-        if number in short:
-            text = f"{len(run)} slices beside a gap, convert.min_run_slices is "
-            notes += _leave_out(members, "GAP", f"{text}{settings.min_run_slices}")
-            continue
-        try:
-            planned.append(PlannedStack(members, _affine(members, normal, settings), normal))
-        except Refused as refused:
-            notes += _leave_out(members, refused.code, refused.found)
-    return planned
-
-
-def _short_runs(runs: list[range], cuts: list[Cut], settings: ConvertSettings) -> set[int]:
-    """Runs too short to stand alone beside a gap; blocks farther apart are not gaps."""
-    near = [cut.found_mm <= settings.max_spacing_mm for cut in cuts]
-    beside = [any(near[max(n - 1, 0) : n + 1]) for n in range(len(runs))]
-    return {n for n, run in enumerate(runs) if beside[n] and len(run) < settings.min_run_slices}
-
-
-def _gap_note(frames: list[Frame], cut: Cut) -> Note:
-    after = frames[cut.before + 1].file
-    between = f"{plain_name(frames[cut.before].file)} to {plain_name(after)}"
-    found = f"{cut.found_mm:.3f} mm from {between}, expected {cut.expected_mm:.3f} mm"
-    return Note(after, "GAP", found, "slices kept, cut into volumes here")
-
-
-def _affine(frames: list[Frame], normal: NDArray[np.float64], settings: ConvertSettings) -> Affine:
-    """The affine of slices in index order. Raises Refused for a shear or uneven positions."""
-    positions = np.array([frame.position_mm for frame in frames])
-    if len(frames) == 1:
-        step = normal * (frames[0].step_mm or 1.0)
+def _volumes(group: Parallel, plan: _Plan) -> list[Parallel]:
+    """Split parallel slices of one source so that each volume has one slice a position."""
+    settings = plan.settings
+    if shares_positions(group, settings):
+        group = _without_copies(group, plan)
+    places = shares_positions(group, settings)
+    if places is None:
+        parts = parts_off_one_line(group, settings)
+    elif len(places) == 1:
+        text = f"{len(group.frames)} images at one position"
+        plan.notes += leave_out(group.frames, "NOT_A_VOLUME", text)
+        return []
     else:
-        step, error, shear = mean_step(positions, normal)
-        if shear > settings.max_shear_degrees:
-            raise Refused("GANTRY_TILT", f"slices are shifted {shear:.2f} degrees off their normal")
-        if error > 2 * settings.spacing_tolerance_mm:
-            raise Refused("GAP", f"positions lie up to {error:.3f} mm off an even line")
-    orientation = frames[len(frames) // 2].orientation
-    spacing = frames[len(frames) // 2].spacing_mm
-    return affine_from_dicom(orientation, spacing, positions[0], step)
+        parts = parts_at_shared_positions(group, places)
+        if parts is None:
+            group = _without_ambiguous(group, places, plan)
+    if parts is None:
+        return [group] if group.frames else []
+    return _largest_parts(group, parts, plan)
+
+
+def _without_copies(group: Parallel, plan: _Plan) -> Parallel:
+    """Drop slices that repeat another's position and pixels."""
+    places = positions_by_height(group.heights_mm, plan.settings.duplicate_tolerance_mm)
+    copies = find_copies(group.frames, places)
+    for copy, kept in sorted(copies.items(), key=lambda item: group.frames[item[0]].file):
+        frame, stays = group.frames[copy], group.frames[kept]
+        text = f"a copy of {plain_name(stays.file)}"
+        plan.notes.append(Note(frame.file, "DUPLICATE_SLICE", text, "slice left out"))
+        plan.copies.setdefault(id(stays), []).append(frame)
+    return group.subset([n for n in range(len(group.frames)) if n not in copies])
+
+
+def _without_ambiguous(group: Parallel, places: list[NDArray[np.int64]], plan: _Plan) -> Parallel:
+    """Leave out the images at positions of several that nothing tells apart."""
+    shared = [place for place in places if len(place) > 1]
+    frames = [group.frames[number] for place in shared for number in place]
+    most = max(len(place) for place in shared)
+    text = f"{most} images at each of {len(shared)} positions, of {len(places)} in all"
+    plan.notes += leave_out(frames, "AMBIGUOUS_VOLUMES", text)
+    alone = np.array([place[0] for place in places if len(place) == 1], dtype=np.int64)
+    return group.subset(np.sort(alone))
+
+
+def _largest_parts(group: Parallel, parts: list[list[int]], plan: _Plan) -> list[Parallel]:
+    """The parts as volumes; a few slices beside a larger part are left out by name."""
+    volumes = [group.subset(part) for part in parts]
+    most = max(len(part) for part in parts)
+    large = [v for v in volumes if len(v.frames) >= min(plan.settings.min_run_slices, most)]
+    for volume in volumes:
+        if any(volume is one for one in large):
+            continue
+        for frame, height in zip(volume.frames, volume.heights_mm, strict=True):
+            rival = _at_height(large, float(height), plan.settings.duplicate_tolerance_mm)
+            if rival is None:
+                text = f"{len(volume.frames)} slices of another acquisition than those around them"
+                plan.notes.append(Note(frame.file, "OTHER_SOURCE", text, "slice left out"))
+            else:
+                text = f"another image at the position of {plain_name(rival.file)}"
+                plan.notes.append(Note(frame.file, "DUPLICATE_SLICE", text, "slice left out"))
+    if len({len(volume.frames) for volume in large}) > 1:
+        counts = ", ".join(str(len(volume.frames)) for volume in large[:8])
+        text = f"acquisitions or blocks that lie over one another: {counts} slices"
+        plan.notes.append(Note(None, "SEVERAL_SOURCES", text, "volumes of their own"))
+    return large
+
+
+def _at_height(volumes: list[Parallel], height_mm: float, near_mm: float) -> Frame | None:
+    for volume in volumes:
+        apart = np.abs(volume.heights_mm - height_mm)
+        if apart.min() <= near_mm:
+            return volume.frames[int(apart.argmin())]
+    return None

@@ -23,17 +23,23 @@ REFUSALS: dict[str, str] = {
     "TOO_LARGE": "check the file, or raise convert.max_frame_mb or convert.max_series_mb",
     "NO_GEOMETRY": "export the series with position, orientation and pixel spacing",
     "MIXED_ORIENTATION": "check the series' description; these slices lie in another plane",
-    "GAP": "look for missing slices between the two files",
+    "GAP": "fetch the slices that are missing between the two files",
+    "UNEVEN_STEPS": "check the positions in the headers; blocks planned apart need nothing",
+    "TURNED_SLICES": "raise convert.orientation_tolerance_degrees if they are one scan",
+    "OTHER_SERIES": "leave one series in the folder; the description can fit only one",
+    "OTHER_SOURCE": "deliver these slices as a series of their own if they are wanted",
     "DUPLICATE_SLICE": "remove the repeated slice if another than the one kept is wanted",
     "NOT_A_VOLUME": "nothing; a film or repeated single slice is no volume",
     "AMBIGUOUS_VOLUMES": "deliver one volume a series; no tag tells these apart",
     "GANTRY_TILT": "resample the series to slices above one another",
     "TOO_FEW_SLICES": "lower convert.min_slices if such short series are wanted",
     "UNEXPECTED_ERROR": "report it with the trace in the log; the series is no use until then",
+    "ROUNDED_POSITIONS": "nothing; positions in full precision would place slices exactly",
+    "TURNED_A_LITTLE": "nothing",
+    "SEVERAL_SOURCES": "nothing, or keep the one that is wanted",
     "LANDMARK_WITHOUT_SLICE": "check series and instance number of the annotated point",
     "LANDMARK_OUTSIDE_IMAGE": "check the coordinates of the annotated point",
 }
-
 
 class Refused(Exception):
     """A file or a group of slices is not converted: a code of ``REFUSALS`` and what was found."""

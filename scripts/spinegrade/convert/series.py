@@ -121,6 +121,10 @@ def _write_stack(
     texts = {id(frame.orientation): frame.orientation for frame in stack.frames}
     texts = {key: "\\".join(f"{value:.6f}" for value in axes) for key, axes in texts.items()}
     heights = np.array([frame.position_mm for frame in stack.frames]) @ stack.normal
+    for index, members in stack.copies.items():
+        for frame in members:
+            row = {"instance_number": frame.instance_number, "file": plain_name(frame.file)}
+            written.copies.append({**key, "index": index, **row})
     for index, frame in enumerate(stack.frames):
         written.slices.append(
             {

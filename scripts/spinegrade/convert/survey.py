@@ -35,6 +35,7 @@ from spinegrade.convert.source import (
     stray_series,
 )
 from spinegrade.geometry.stacks import tilt_degrees
+from spinegrade.names import NOTE_CODES
 from spinegrade.runtime.progress import Progress
 from spinegrade.tables import SCHEMAS, check_table, read_table
 
@@ -101,9 +102,10 @@ def _file_count(source: SeriesSource) -> int:
 def _verdict(
     source: SeriesSource, files: int, planned: list[PlannedStack], rejected: list[Row]
 ) -> Row:
-    """The row of a series: refused without a volume, good where nothing at all was noted."""
+    """The row of a series: refused without a volume, good where nothing but notes was told."""
     codes = sorted({row["code"] for row in rejected})
-    verdict = "refused" if not planned else "partial" if codes else "good"
+    lost = [code for code in codes if code not in NOTE_CODES]
+    verdict = "refused" if not planned else "partial" if lost else "good"
     row = _empty_row(source.study, source.series, verdict, codes, files)
     row |= {"split": source.split, "plane": source.plane, "weighting": source.weighting}
     if planned:

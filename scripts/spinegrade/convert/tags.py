@@ -24,29 +24,63 @@ SHARED_GROUPS = 0x52009229
 PER_FRAME_GROUPS = 0x52009230
 PIXEL_DATA = 0x7FE00010
 
-# Tags that tell volumes at the same positions apart (time points, echoes, diffusion
-# weightings), the most telling first.
-VOLUME_TAGS = {
+# Tags that say from which source a slice comes, the most telling first: slices whose values
+# differ are never put into one volume. Names of enhanced files' counterparts beside them.
+SOURCE_TAGS = {
+    0x0020000E: "SeriesInstanceUID",
+    IMAGE_TYPE: "ImageType",
+    0x00089007: "FrameType",
+    0x00089208: "ComplexImageComponent",
     0x00180081: "EchoTime",
+    0x00189082: "EffectiveEchoTime",
     0x00180086: "EchoNumbers",
     0x00200100: "TemporalPositionIdentifier",
     0x00209128: "TemporalPositionIndex",
     0x00189087: "DiffusionBValue",
-    0x00189089: "DiffusionGradientOrientation",
-    # What MR scanners wrote before the standard had a place for diffusion weighting.
     0x00431039: "GE b-value",
-    0x001910BB: "GE gradient x",
-    0x001910BC: "GE gradient y",
-    0x001910BD: "GE gradient z",
     0x0019100C: "Siemens b-value",
-    0x0019100E: "Siemens gradient",
     0x20011003: "Philips b-value",
-    0x20011004: "Philips gradient",
     0x00180082: "InversionTime",
-    0x00181314: "FlipAngle",
-    0x00181060: "TriggerTime",
-    0x00080008: "ImageType",
-    0x00200012: "AcquisitionNumber",
-    0x00080032: "AcquisitionTime",
-    0x0020000E: "SeriesInstanceUID",
+    0x00189079: "InversionTimes",
+    0x00180010: "ContrastBolusAgent",
+    0x00209056: "StackID",
 }
+# Echo and inversion times are written with noise: closer than this share they are the same.
+NOISY_TAGS = {0x00180081, 0x00180082}
+SAME_SHARE = 0.02
+# Free text: only whether it is there is kept.
+PRESENCE_TAGS = {0x00180010}
+# Numbers in binary; the others are text, which writers pad as they like.
+BINARY_TAGS = {0x00189082, 0x00209128, 0x00189087, 0x00189079, 0x00189089, 0x00189153}
+
+# Tags that also differ within one volume (interleaved passes, table positions, triggering):
+# asked only where several slices lie at one position.
+ACQUISITION_TAGS = {
+    0x00200012: "AcquisitionNumber",
+    0x00209156: "FrameAcquisitionNumber",
+    0x0008002A: "AcquisitionDateTime",
+    0x00080032: "AcquisitionTime",
+    0x00189074: "FrameAcquisitionDateTime",
+}
+VOLUME_TAGS = {
+    **{
+        0x00189089: "DiffusionGradientOrientation",
+        # What MR scanners wrote before the standard had a place for diffusion weighting.
+        0x001910BB: "GE gradient x",
+        0x001910BC: "GE gradient y",
+        0x001910BD: "GE gradient z",
+        0x0019100E: "Siemens gradient",
+        0x20011004: "Philips gradient",
+        0x00181314: "FlipAngle",
+        0x00181060: "TriggerTime",
+        0x00189153: "NominalCardiacTriggerDelayTime",
+    },
+    **ACQUISITION_TAGS,
+}
+DIMENSION_INDEX = 0x00209157
+IDENTITY_TAGS = SOURCE_TAGS | VOLUME_TAGS | {DIMENSION_INDEX: "DimensionIndexValues"}
+
+
+def dimension_tag(component: int) -> int:
+    """The number under which one component of DimensionIndexValues is kept."""
+    return (DIMENSION_INDEX << 8) + component

@@ -17,6 +17,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from spinegrade.geometry.lines import lies_even, position_tolerances_mm
+
 Vectors = NDArray[np.float64]
 # Limits that no scan reaches, so that a hostile file costs little time and memory.
 _MOST_CLUSTERED, _MOST_STEPS, _MOST_BLOCKS = 2000, 300, 16
@@ -133,23 +135,90 @@ def positions_by_height(heights_mm: Vectors, tolerance_mm: float) -> list[NDArra
     return [np.array(position) for position in positions]
 
 
+def sideways_groups(positions_mm: Vectors, normal: Vectors, near_mm: float = 0.5) -> Vectors:
+    """Label (n,) of each slice: equal where they lie above one another, chained within near.
+
+    ``positions_mm`` (n, 3). Slices of one stack differ along the normal alone, or by a little
+    from one to the next where the stack is sheared.
+    """
+    sideways = positions_mm - np.outer(positions_mm @ normal, normal)
+    return _clusters(sideways, near_mm)
+
+
 def split_runs(
     positions_mm: Vectors, normal: Vectors, tolerance_mm: float, max_spacing_mm: float
 ) -> tuple[list[range], list[Cut]]:
-    """Cut slices sorted along ``normal`` into runs of even steps.
+    """Cut slices sorted along ``normal`` into runs that each lie on an even line.
 
-    ``positions_mm`` (n, 3), strictly growing along the normal. The step of a group is the one
-    that most of its steps agree with; where a step differs from it by more than
-    ``tolerance_mm`` in any direction, or exceeds ``max_spacing_mm``, the group is cut. Lone
-    slices left side by side are tried again as a group of their own (a block of another
-    spacing). Returns the runs in order and the cuts between them.
+    ``positions_mm`` (n, 3), strictly growing along the normal. One run where no position lies
+    more than ``tolerance_mm`` off an even line along any axis and no step exceeds
+    ``max_spacing_mm``. Else the step of the group is the one that most of its steps agree
+    with, and it is cut where a step differs from that; lone slices left side by side are tried
+    again as a group of their own (a block of another spacing). Positions that are written
+    rounded may be off by half of what they are rounded to, where fewer cuts follow. Returns
+    the runs in order and the cuts between them.
     """
     steps = np.diff(positions_mm, axis=0)
     heights = steps @ normal
-    runs = _even_runs(steps, heights, range(len(positions_mm)), tolerance_mm, max_spacing_mm)
-    expected = float(heights[_common_step(steps, heights, tolerance_mm)]) if len(steps) else 0.0
+    count = len(positions_mm)
+    if count < 2:
+        return [range(count)], []
+    expected = float(heights[_common_step(steps, heights, tolerance_mm)])
+    usual, rounded = position_tolerances_mm(positions_mm, expected, tolerance_mm)
+    runs = _runs_within(positions_mm, steps, heights, usual, max_spacing_mm)
+    if rounded > usual and len(runs) > 1:
+        wider = _runs_within(positions_mm, steps, heights, rounded, max_spacing_mm, True)
+        runs = wider if len(wider) < len(runs) else runs
     cuts = [Cut(run.stop - 1, float(heights[run.stop - 1]), expected) for run in runs[:-1]]
     return runs, cuts
+
+
+def _runs_within(
+    positions_mm: Vectors,
+    steps: Vectors,
+    heights: Vectors,
+    allowed_mm: float,
+    max_spacing_mm: float,
+    rounded: bool = False,
+) -> list[range]:
+    """Runs of which no position lies more than ``allowed_mm`` off a line, as far as can be.
+
+    ``rounded``: off by rounding alone, so that each step is one of two neighbouring values.
+    """
+
+    def even(run: range) -> bool:
+        inner = slice(run.start, run.stop - 1)
+        if len(run) < 2 or (heights[inner] > max_spacing_mm).any():
+            return len(run) < 2
+        if rounded and np.ptp(steps[inner], axis=0).max() > 2 * allowed_mm:
+            return False
+        return lies_even(positions_mm[run.start : run.stop], allowed_mm)
+
+    pending, runs = [range(len(positions_mm))], []
+    # Steps of positions that are each off by the allowed differ by four times that; a run that
+    # drifts off its line within it is cut again, where it differs less.
+    for share in (4.0, 2.0, 1.0, 0.5):
+        uneven = []
+        for run in pending:
+            (runs if even(run) else uneven).append(run)
+        pending = [
+            part
+            for run in uneven
+            for part in _even_runs(steps, heights, run, share * allowed_mm, max_spacing_mm)
+        ]
+    return sorted([*runs, *pending], key=lambda run: run.start)
+
+
+def short_runs(
+    runs: list[range], cuts: list[Cut], min_run_slices: int, max_spacing_mm: float
+) -> set[int]:
+    """Numbers of the runs too short to stand alone beside a cut.
+
+    Blocks farther apart than ``max_spacing_mm`` are no cuts.
+    """
+    near = [cut.found_mm <= max_spacing_mm for cut in cuts]
+    beside = [any(near[max(n - 1, 0) : n + 1]) for n in range(len(runs))]
+    return {n for n, run in enumerate(runs) if beside[n] and len(run) < min_run_slices}
 
 
 def _common_step(steps: Vectors, heights: Vectors, tolerance_mm: float) -> int:
@@ -196,16 +265,8 @@ def _even_runs(
     return runs
 
 
-def mean_step(positions_mm: Vectors, normal: Vectors) -> tuple[Vectors, float, float]:
-    """Step (3,) of a run of sorted positions (n >= 2, 3), its worst error, its shear.
-
-    The error is the greatest distance in mm of a position from the even line through the
-    first and last; the shear the angle in degrees between the step and the normal.
-    """
-    count = len(positions_mm)
-    step = (positions_mm[-1] - positions_mm[0]) / (count - 1)
-    line = positions_mm[0] + np.arange(count)[:, None] * step
-    error = float(np.linalg.norm(positions_mm - line, axis=1).max())
-    height = step @ normal
-    lateral = float(np.linalg.norm(step - height * normal))
-    return step, error, float(np.degrees(np.arctan2(lateral, height)))
+def shear_degrees(step_mm: Vectors, normal: Vectors) -> float:
+    """The angle in degrees between the step (3,) from slice to slice and their normal."""
+    height = step_mm @ normal
+    lateral = float(np.linalg.norm(step_mm - height * normal))
+    return float(np.degrees(np.arctan2(lateral, height)))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from spinegrade.names import CUT_CODES, NOTE_CODES
 from spinegrade.report import figures_check
 from spinegrade.report.parts import Card, Cards, Figure, Note, Section, Table
 from spinegrade.report.render import write_sections
@@ -46,7 +47,8 @@ class CheckedCohort:
         studies = pd.Index(self.studies["study"], name="study")
         usable = by_study.any()["usable"].reindex(studies, fill_value=False)
         whole = by_study.all()["whole"].reindex(studies, fill_value=False)
-        whole &= ~studies.isin(self.rejected["study"])
+        lost = self.rejected[~self.rejected["code"].isin(NOTE_CODES)]
+        whole &= ~studies.isin(lost["study"])
         verdict = pd.Series("refused", index=studies)
         return verdict.mask(usable, "partial").mask(usable & whole, "good")
 
@@ -55,7 +57,8 @@ class CheckedCohort:
         verdict = self.study_verdicts()
         kept = (self.verdicts["verdict"] == "good") | _only_cut(self.verdicts)
         losing = set(self.verdicts.loc[~kept, "study"])
-        losing |= set(self.rejected.loc[self.rejected["code"] != "GAP", "study"])
+        costly = ~self.rejected["code"].isin(CUT_CODES | NOTE_CODES)
+        losing |= set(self.rejected.loc[costly, "study"])
         return int((~verdict[verdict == "partial"].index.isin(losing)).sum())
 
 
@@ -114,8 +117,9 @@ def verdict(checked: CheckedCohort) -> Section:
 
 
 def _only_cut(verdicts: pd.DataFrame) -> pd.Series:
-    """Series that lose no slice: they are cut into volumes where slices may be missing."""
-    return (verdicts["codes"] == "GAP") & (verdicts["slices"] >= verdicts["files"])
+    """Series that lose no slice: they are cut into volumes where slices are missing or uneven."""
+    harmless = verdicts["codes"].map(lambda codes: set(codes.split(",")) <= CUT_CODES | NOTE_CODES)
+    return harmless & (verdicts["slices"] >= verdicts["files"])
 
 
 def reasons(checked: CheckedCohort) -> Section:

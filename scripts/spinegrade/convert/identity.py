@@ -1,0 +1,89 @@
+"""From which source a slice comes: its series, kind of picture, echo, phase, time, weighting.
+
+Slices of two sources never share a volume, whatever their order, names and numbers, and
+however well one would fill a hole of the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+
+from spinegrade.convert.header import Frame
+from spinegrade.convert.tags import NOISY_TAGS, SAME_SHARE, SOURCE_TAGS
+
+_DERIVED = (b"DERIVED", b"SECONDARY")
+_SERIES_UID = 0x0020000E
+
+
+def by_source(frames: list[Frame]) -> tuple[list[list[Frame]], list[str]]:
+    """Slices by source, originals before derived ones, then by instance number; the tags' names.
+
+    A tag counts where it tells sources apart: not where nearly every slice has a value of its
+    own (some anonymisers give every file another SeriesInstanceUID).
+    """
+    parts: list[list[Frame]] = [frames]
+    names: list[str] = []
+    for tag, name in SOURCE_TAGS.items():
+        values = _values(frames, tag)
+        if len(set(values)) < 2 or not _tells(frames, values):
+            continue
+        value_of = {id(frame): value for frame, value in zip(frames, values, strict=True)}
+        finer = []
+        for part in parts:
+            split: dict[Hashable, list[Frame]] = {}
+            for frame in part:
+                split.setdefault(value_of[id(frame)], []).append(frame)
+            finer += split.values()
+        # More parts than half of the slices: the tags cut across each other and tell nothing.
+        if len(parts) < len(finer) <= max(len(frames) // 2, 1):
+            parts = finer
+            names.append(name)
+    return sorted(parts, key=lambda part: min(map(source_rank, part))), names
+
+
+def _tells(frames: list[Frame], values: list[Hashable]) -> bool:
+    """Whether values are shared by slices: as a rule by at least two, counted by file for a UID."""
+    return 2 * len(set(values)) <= len(frames)
+
+
+def _values(frames: list[Frame], tag: int) -> list[Hashable]:
+    raw = [frame.tags.get(tag) for frame in frames]
+    if tag not in NOISY_TAGS or len(set(raw)) < 2:
+        return list(raw)
+    same = _close_numbers({value for value in raw if value is not None})
+    return [same.get(value, value) for value in raw]
+
+
+def _close_numbers(values: Iterable[bytes]) -> dict[bytes | None, Hashable]:
+    """For each value that is a number, the least of those that it follows by small steps."""
+    numbers = []
+    for value in values:
+        try:
+            numbers.append((float(value), value))
+        except ValueError:
+            continue
+    first: dict[bytes | None, Hashable] = {}
+    before = group = 0.0
+    for number, value in sorted(numbers):
+        if not first or number > before * (1 + SAME_SHARE):
+            group = number
+        first[value] = group
+        before = number
+    return first
+
+
+def source_rank(frame: Frame) -> tuple[bool, int, str, int]:
+    """Originals before derived and secondary pictures, then by number and name of the file."""
+    kinds = [frame.tags.get(tag, b"") for tag in (0x00080008, 0x00089007)]
+    derived = any(word in kind.split(b"\\") for kind in kinds for word in _DERIVED)
+    return derived, frame.instance_number, frame.file, frame.number
+
+
+def series_uids(frames: list[Frame]) -> dict[bytes, int]:
+    """Number of files by SeriesInstanceUID, where several tell series apart; else empty."""
+    of_file = {frame.file: frame.tags.get(_SERIES_UID) for frame in frames}
+    counts: dict[bytes, int] = {}
+    for uid in of_file.values():
+        if uid:
+            counts[uid] = counts.get(uid, 0) + 1
+    return counts if len(counts) >= 2 and 2 * len(counts) <= len(of_file) else {}

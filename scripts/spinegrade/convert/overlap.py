@@ -1,0 +1,277 @@
+"""Parallel slices of one kind that are more than one volume: scans repeated, blocks that overlap.
+
+The parts are told by acquisition, time, gradient or trigger, by the line on which the slices
+lie, or by runs of instance numbers. What nothing tells apart is never mixed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spinegrade.convert.header import Frame
+from spinegrade.convert.identity import source_rank
+from spinegrade.convert.parallel import Parallel, kept_slices
+from spinegrade.convert.settings import ConvertSettings
+from spinegrade.convert.tags import ACQUISITION_TAGS, VOLUME_TAGS
+from spinegrade.geometry.lines import on_even_places, position_tolerances_mm
+from spinegrade.geometry.stacks import positions_by_height, sideways_groups, split_runs
+
+Places = list[NDArray[np.int64]]
+Parts = list[list[int]]
+
+# Frames times combinations of tags that are tried: all of them for any scan, and no more than
+# some seconds for a hostile one.
+_MOST_WORK = 3_000_000
+
+
+def parts_at_shared_positions(group: Parallel, places: Places) -> Parts | None:
+    """Volumes of slices of which several lie at one position; None where nothing tells them.
+
+    Whole volumes first: values, or ranks of the instance number, that each cover every
+    position once. Else values, or runs of numbers, none of which has two slices at a
+    position: scans of unequal length, or with a slice lost.
+    """
+    at = _position_of(len(group.frames), places)
+    return (
+        _by_tags(group.frames, at, len(places))
+        or _by_ranked_numbers(group.frames, places)
+        or _merged(group, _by_tags(group.frames, at, None), at)
+        or _sideways(group, at)
+        or _by_number_blocks(group.frames, places)
+        or _by_number_runs(group, at)
+    )
+
+
+def parts_off_one_line(group: Parallel, settings: ConvertSettings) -> Parts | None:
+    """Blocks of slices, one at a position, that do not belong to one even line; None for one.
+
+    Slices of one scan, some of them missing, stay together. Blocks that were planned one by
+    one and overlap are parted where more slices, or as many in fewer stacks, are kept so. A
+    scan whose hole another acquisition would fill is parted too.
+    """
+    order = np.argsort(group.heights_mm, kind="stable")
+    ordered = group.positions_mm[order]
+    runs, _ = split_runs(
+        ordered, group.normal, settings.spacing_tolerance_mm, settings.max_spacing_mm
+    )
+    filled = _filled_in(group, order)
+    if filled or len(runs) == 1:
+        return filled
+    step = _step_of(ordered, runs)
+    allowed = position_tolerances_mm(
+        ordered, float(np.linalg.norm(step)), settings.spacing_tolerance_mm
+    )
+    if on_even_places(ordered, step, max(allowed)):
+        return None
+    kept, stacks = kept_slices(group, settings)
+    best, parts = (kept, -stacks), None
+    at = np.arange(len(group.frames))
+    for candidate in _candidates(group, at):
+        each = [kept_slices(group.subset(part), settings) for part in candidate]
+        score = sum(count for count, _ in each), -sum(count for _, count in each)
+        if score > best:
+            best, parts = score, candidate
+    return parts
+
+
+def _candidates(group: Parallel, at: NDArray[np.int64]) -> Iterator[Parts]:
+    for found in (_sideways(group, at), _by_number_runs(group, at)):
+        if found:
+            yield found
+    for tag in VOLUME_TAGS:
+        parts = _parts_by(group.frames, (tag,))
+        if 1 < len(parts) <= len(group.frames) // 2:
+            yield _ordered(group.frames, parts)
+
+
+def _position_of(count: int, places: Places) -> NDArray[np.int64]:
+    at = np.empty(count, np.int64)
+    for number, place in enumerate(places):
+        at[place] = number
+    return at
+
+
+def _step_of(ordered_mm: NDArray[np.float64], runs: list[range]) -> NDArray[np.float64]:
+    """The step (3,) of the longest run, or of the first two slices where none has two."""
+    longest = max(runs, key=len)
+    if len(longest) < 2:
+        return ordered_mm[1] - ordered_mm[0]
+    ends = ordered_mm[longest.stop - 1] - ordered_mm[longest.start]
+    return ends / (len(longest) - 1)
+
+
+def _parts_by(frames: list[Frame], tags: tuple[int, ...]) -> Parts:
+    parts: dict[tuple[bytes | None, ...], list[int]] = {}
+    for number, frame in enumerate(frames):
+        parts.setdefault(tuple(frame.tags.get(tag) for tag in tags), []).append(number)
+    return list(parts.values())
+
+
+def _ordered(frames: list[Frame], parts: Parts) -> Parts:
+    return sorted(parts, key=lambda part: min(source_rank(frames[n]) for n in part))
+
+
+def _by_tags(frames: list[Frame], at: NDArray[np.int64], whole: int | None) -> Parts | None:
+    """Parts by the first tag, pair or triple none of whose values has two slices a position.
+
+    ``whole``: the number of positions, each of which every part must cover. None: parts may
+    be shorter; taken are the fewest parts, since a tag that differs in every slice tells
+    nothing.
+    """
+    known = [*VOLUME_TAGS, *sorted({tag for f in frames for tag in f.tags if tag >= 1 << 32})]
+    present = [tag for tag in known if len({frame.tags.get(tag) for frame in frames}) > 1]
+    combinations = itertools.chain.from_iterable(
+        itertools.combinations(present, count) for count in (1, 2, 3)
+    )
+    fewest: Parts | None = None
+    for tags in itertools.islice(combinations, max(len(present), _MOST_WORK // len(frames))):
+        parts = _parts_by(frames, tags)
+        if fewest is not None and len(parts) >= len(fewest):
+            continue
+        if any(len(set(at[part])) < len(part) for part in parts):
+            continue
+        if whole is None:
+            fewest = parts if len(parts) <= len(frames) // 2 else fewest
+        elif all(len(part) == whole for part in parts):
+            return _ordered(frames, parts)
+    return _ordered(frames, fewest) if fewest else None
+
+
+def _merged(group: Parallel, parts: Parts | None, at: NDArray[np.int64]) -> Parts | None:
+    """``parts`` with those joined that follow each other and are passes or blocks of one scan."""
+    joined: Parts = []
+    for part in parts or []:
+        if joined and _fits(group, joined[-1], part, at):
+            joined[-1] = [*joined[-1], *part]
+        else:
+            joined.append(part)
+    return joined or None
+
+
+def _by_ranked_numbers(frames: list[Frame], places: Places) -> Parts | None:
+    """Volumes by the rank of the instance number at each position, as many at each.
+
+    Older functional and diffusion series carry nothing else. Only for numbers that clearly run
+    volume by volume or position by position: all numbers of one before all of the next.
+    """
+    numbers = np.array([frame.instance_number for frame in frames])
+    counts = {len(place) for place in places}
+    if len(counts) != 1 or len(set(numbers.tolist())) != len(numbers):
+        return None
+    ranked = np.array([place[np.argsort(numbers[place])] for place in places])
+    table = numbers[ranked]  # (positions, volumes)
+    by_volume = (table.min(axis=0)[1:] > table.max(axis=0)[:-1]).all()
+    order = np.argsort(table.min(axis=1))
+    by_position = (table.min(axis=1)[order][1:] > table.max(axis=1)[order][:-1]).all()
+    return ranked.T.tolist() if by_volume or by_position else None
+
+
+def _by_number_blocks(frames: list[Frame], places: Places) -> Parts | None:
+    """Volumes of numbers that run position by position, some of them lost.
+
+    With n volumes, positions own blocks of n numbers: the place in the block is the volume.
+    """
+    numbers = np.array([frame.instance_number for frame in frames])
+    most = max(len(place) for place in places)
+    if most < 2 or len(set(numbers.tolist())) != len(numbers):
+        return None
+    for first in range(numbers.min() - most + 1, numbers.min() + 1):
+        blocks = [set(((numbers[place] - first) // most).tolist()) for place in places]
+        owners = [block for found in blocks for block in found]
+        if all(len(found) == 1 for found in blocks) and len(set(owners)) == len(places):
+            volume = (numbers - first) % most
+            return [np.flatnonzero(volume == one).tolist() for one in np.unique(volume)]
+    return None
+
+
+def _by_number_runs(group: Parallel, at: NDArray[np.int64]) -> Parts | None:
+    """Parts by runs of instance numbers that go one way along the normal.
+
+    A run joins the part before it where it shares no position with it and both lie on one even
+    line (interleaved passes of one scan); else it begins a part. None where the numbers repeat
+    or more parts follow than slices share a position.
+    """
+    frames = group.frames
+    numbers = [frame.instance_number for frame in frames]
+    if len(set(numbers)) < len(numbers):
+        return None
+    order = np.argsort(numbers)
+    parts: Parts = []
+    for run in _one_way(order, at):
+        if parts and _fits(group, parts[-1], run, at):
+            parts[-1] = [*parts[-1], *run]
+        else:
+            parts.append(run)
+    shared = np.bincount(at).max()
+    most = max(shared, 2) if shared > 1 else len(frames) // 2
+    return parts if 1 < len(parts) <= most else None
+
+
+def _one_way(order: NDArray[np.int64], at: NDArray[np.int64]) -> Iterator[list[int]]:
+    """Stretches of ``order`` along which the position only grows, or only falls."""
+    run: list[int] = [int(order[0])]
+    for place in order[1:].tolist():
+        steps = np.sign(np.diff(at[[*run[-2:], place]]))
+        if steps[-1] == 0 or (len(steps) > 1 and steps[0] != steps[1]):
+            yield run
+            run = [place]
+        else:
+            run.append(place)
+    yield run
+
+
+def _fits(group: Parallel, part: list[int], run: list[int], at: NDArray[np.int64]) -> bool:
+    if set(at[part]) & set(at[run]):
+        return False
+    both = np.array([*part, *run])
+    ordered = group.positions_mm[both[np.argsort(group.heights_mm[both], kind="stable")]]
+    runs, _ = split_runs(ordered, group.normal, 0.1, np.inf)
+    step = _step_of(ordered, runs)
+    allowed = position_tolerances_mm(ordered, float(np.linalg.norm(step)), 0.1)
+    return on_even_places(ordered, step, max(allowed))
+
+
+def _sideways(group: Parallel, at: NDArray[np.int64]) -> Parts | None:
+    """Parts of slices that lie above one another, of blocks shifted sideways; None for one."""
+    labels = sideways_groups(group.positions_mm, group.normal)
+    parts = [np.flatnonzero(labels == label).tolist() for label in np.unique(labels)]
+    resolved = all(len(set(at[part])) == len(part) for part in parts)
+    if not resolved or not 1 < len(parts) <= len(group.frames) // 2:
+        return None
+    return _ordered(group.frames, parts)
+
+
+def _filled_in(group: Parallel, order: NDArray[np.int64]) -> Parts | None:
+    """Parts by acquisition where slices of one lie in a hole of another, denser than passes.
+
+    Interleaved passes of one scan are each as wide apart as there are passes; a scan that
+    another acquisition completes has the common step by itself.
+    """
+    heights = group.heights_mm
+    common = float(np.median(np.diff(heights[order]))) if len(order) > 2 else 0.0
+    for tag in ACQUISITION_TAGS:
+        parts = _parts_by(group.frames, (tag,))
+        if not 1 < len(parts) <= len(group.frames) // 2:
+            continue
+        for part in parts:
+            own = np.sort(heights[part])
+            inside = [
+                place
+                for other in parts
+                if other is not part
+                for place in other
+                if own[0] < heights[place] < own[-1]
+            ]
+            if inside and len(own) > 2 and np.median(np.diff(own)) < 1.5 * common:
+                return _ordered(group.frames, parts)
+    return None
+
+
+def shares_positions(group: Parallel, settings: ConvertSettings) -> Places | None:
+    """The slices at each position where some has several; None where none has."""
+    places = positions_by_height(group.heights_mm, settings.duplicate_tolerance_mm)
+    return places if len(places) < len(group.frames) else None
