@@ -41,6 +41,25 @@ def find_copies(frames: list[Frame], places: Places) -> dict[int, int]:
     return copies
 
 
+def undecodable(frames: list[Frame], members: list[int]) -> dict[int, Refused]:
+    """Why slices cannot be decoded, for those of ``members``, places in ``frames``, that cannot."""
+    found = {}
+    for member in members:
+        try:
+            _decoded(frames[member])
+        except Refused as refused:
+            found[member] = refused
+    return found
+
+
+def _decoded(frame: Frame) -> NDArray[np.generic]:
+    pixels = frame.pixels
+    shape = pixels.stored_shape
+    values = np.empty(shape, stored_dtype(pixels))
+    decode_stored(frame, values)
+    return values
+
+
 def _place(frame: Frame) -> Key:
     return (frame.slope, frame.intercept, *np.round(frame.position_mm, 3))
 
@@ -80,9 +99,8 @@ def _coding_may_differ(frames: list[Frame], members: list[int]) -> bool:
 
 
 def _decoded_key(frame: Frame) -> Key:
-    values = np.empty((frame.pixels.rows, frame.pixels.cols), stored_dtype(frame.pixels))
     try:
-        decode_stored(frame, values)
+        values = _decoded(frame)
     except Refused:
         return _own(frame)
     return (values.astype(np.int64).tobytes(), *_place(frame))

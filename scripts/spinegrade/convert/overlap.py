@@ -69,7 +69,8 @@ def parts_off_one_line(group: Parallel, settings: ConvertSettings) -> Parts | No
         return None
     kept, stacks = kept_slices(group, settings)
     best, parts = (kept, -stacks), None
-    at = np.arange(len(group.frames))
+    at = np.empty(len(order), np.int64)
+    at[order] = np.arange(len(order))
     for candidate in _candidates(group, at):
         each = [kept_slices(group.subset(part), settings) for part in candidate]
         score = sum(count for count, _ in each), -sum(count for _, count in each)

@@ -152,7 +152,7 @@ def _join(
     normal = growing_normal(mean, plane)
     apart = [kept_slices(group, settings) for group in groups]
     separate = (sum(kept for kept, _ in apart), -sum(count for _, count in apart))
-    least_moved = np.inf
+    held: list[tuple[bool, float, float, Parallel]] = []
     for pivot in _PIVOTS:
         joined = Parallel(frames, normal, _held_at(frames, mean, pivot), mean)
         heights = joined.heights_mm
@@ -162,15 +162,22 @@ def _join(
         if (kept, -count) <= separate:
             continue
         order = np.argsort(heights, kind="stable")
-        moved = [
-            moved_mm([frames[order[place]] for place in run], joined.positions_mm[order[run]], mean)
-            for run in split_runs(joined.positions_mm[order], normal, *_limits(settings))[0]
-        ]
-        least_moved = min(least_moved, max(moved))
-        if max(moved) <= half_pixel_mm(frames[0]):
-            return joined
-    if np.isfinite(least_moved) and _between_one_another(groups, normal):
-        return Turned(frames, turned_degrees(frames, mean), float(least_moved))
+        moved, apart_mm = 0.0, 0.0
+        for run in split_runs(joined.positions_mm[order], normal, *_limits(settings))[0]:
+            places = order[list(run)]
+            part = [frames[place] for place in places]
+            moved = max(moved, moved_mm(part, joined.positions_mm[places], mean))
+            if len(run) > 1:
+                apart_mm = max(apart_mm, even_line(joined.positions_mm[places]).apart_mm)
+        held.append((moved > half_pixel_mm(frames[0]), apart_mm, moved, joined))
+    if not held:
+        return None
+    # Of the points at which the slices may be held, the one that leaves them evenly spaced.
+    too_far, _, moved, joined = min(held, key=lambda one: one[:3])
+    if not too_far:
+        return joined
+    if _between_one_another(groups, normal):
+        return Turned(frames, turned_degrees(frames, mean), moved)
     return None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from spinegrade.convert.copies import find_copies
+from spinegrade.convert.copies import find_copies, undecodable
 from spinegrade.convert.header import Frame
 from spinegrade.convert.identity import by_source, series_uids, source_rank
 from spinegrade.convert.overlap import (
@@ -180,6 +180,8 @@ def _lies_within(group: Parallel, other: Parallel) -> bool:
 def _volumes(group: Parallel, plan: _Plan) -> list[Parallel]:
     """Split parallel slices of one source so that each volume has one slice a position."""
     settings = plan.settings
+    if not group.frames:
+        return []
     if shares_positions(group, settings):
         group = _without_copies(group, plan)
     places = shares_positions(group, settings)
@@ -192,6 +194,10 @@ def _volumes(group: Parallel, plan: _Plan) -> list[Parallel]:
     else:
         parts = parts_at_shared_positions(group, places)
         if parts is None:
+            # A damaged slice is no rival of a sound one.
+            sound = _without_undecodable(group, places, plan)
+            if len(sound.frames) < len(group.frames):
+                return _volumes(sound, plan)
             group = _without_ambiguous(group, places, plan)
     if parts is None:
         return [group] if group.frames else []
@@ -208,6 +214,15 @@ def _without_copies(group: Parallel, plan: _Plan) -> Parallel:
         plan.notes.append(Note(frame.file, "DUPLICATE_SLICE", text, "slice left out"))
         plan.copies.setdefault(id(stays), []).append(frame)
     return group.subset([n for n in range(len(group.frames)) if n not in copies])
+
+
+def _without_undecodable(group: Parallel, places: list[NDArray[np.int64]], plan: _Plan) -> Parallel:
+    shared = [number for place in places if len(place) > 1 for number in place.tolist()]
+    refused = undecodable(group.frames, shared)
+    for number, why in refused.items():
+        file = group.frames[number].file
+        plan.notes.append(Note(file, why.code, why.found, "slice left out"))
+    return group.subset([n for n in range(len(group.frames)) if n not in refused])
 
 
 def _without_ambiguous(group: Parallel, places: list[NDArray[np.int64]], plan: _Plan) -> Parallel:

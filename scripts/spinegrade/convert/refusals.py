@@ -34,12 +34,13 @@ REFUSALS: dict[str, str] = {
     "GANTRY_TILT": "resample the series to slices above one another",
     "TOO_FEW_SLICES": "lower convert.min_slices if such short series are wanted",
     "UNEXPECTED_ERROR": "report it with the trace in the log; the series is no use until then",
-    "ROUNDED_POSITIONS": "nothing; positions in full precision would place slices exactly",
+    "UNEVEN_A_LITTLE": "nothing; positions in full precision would place slices exactly",
     "TURNED_A_LITTLE": "nothing",
     "SEVERAL_SOURCES": "nothing, or keep the one that is wanted",
     "LANDMARK_WITHOUT_SLICE": "check series and instance number of the annotated point",
     "LANDMARK_OUTSIDE_IMAGE": "check the coordinates of the annotated point",
 }
+
 
 class Refused(Exception):
     """A file or a group of slices is not converted: a code of ``REFUSALS`` and what was found."""

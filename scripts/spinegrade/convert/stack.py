@@ -18,7 +18,7 @@ from spinegrade.convert.parallel import (
 from spinegrade.convert.refusals import Refused, plain_name
 from spinegrade.convert.settings import ConvertSettings
 from spinegrade.geometry.affine import Affine, affine_from_dicom, to_mm
-from spinegrade.geometry.lines import even_line, position_tolerances_mm
+from spinegrade.geometry.lines import even_line, position_tolerances_mm, rounded_to_mm
 from spinegrade.geometry.stacks import Cut, shear_degrees, short_runs, split_runs
 
 # What is told of a stack from here on: positions this far off the even line, axes this far apart.
@@ -72,16 +72,16 @@ def stacks_of(
     )
     short = short_runs(runs, cuts, settings.min_run_slices, settings.max_spacing_mm)
     notes = [
-        _cut_note(ordered.frames, cut, settings)
-        for cut in cuts
-        if cut.found_mm <= settings.max_spacing_mm
+        _cut_note(ordered, cut, settings) for cut in cuts if cut.found_mm <= settings.max_spacing_mm
     ]
     stacks = []
     for number, run in enumerate(runs):
         part = ordered.subset(list(run))
         if number in short:
             beside = cuts[max(number - 1, 0) : number + 1]
-            code = "GAP" if any(_missing(cut, settings) for cut in beside) else "UNEVEN_STEPS"
+            code = (
+                "GAP" if any(_missing(ordered, cut, settings) for cut in beside) else "UNEVEN_STEPS"
+            )
             text = f"{len(run)} slices beside a cut, convert.min_run_slices is "
             notes += leave_out(part.frames, code, f"{text}{settings.min_run_slices}")
             continue
@@ -95,18 +95,21 @@ def stacks_of(
     return stacks, notes
 
 
-def _missing(cut: Cut, settings: ConvertSettings) -> int:
+def _missing(ordered: Parallel, cut: Cut, settings: ConvertSettings) -> int:
     """How many slices are missing at a cut; 0 where no whole number of steps fits."""
     steps = round(cut.found_mm / cut.expected_mm) if cut.expected_mm > 0 else 0
     off = abs(cut.found_mm - steps * cut.expected_mm)
-    return max(steps - 1, 0) if off <= 2 * settings.spacing_tolerance_mm else 0
+    allowed = position_tolerances_mm(
+        ordered.positions_mm, cut.expected_mm, settings.spacing_tolerance_mm
+    )
+    return max(steps - 1, 0) if off <= 2 * max(allowed) else 0
 
 
-def _cut_note(frames: list[Frame], cut: Cut, settings: ConvertSettings) -> Note:
-    after = frames[cut.before + 1].file
-    between = f"{plain_name(frames[cut.before].file)} to {plain_name(after)}"
+def _cut_note(ordered: Parallel, cut: Cut, settings: ConvertSettings) -> Note:
+    after = ordered.frames[cut.before + 1].file
+    between = f"{plain_name(ordered.frames[cut.before].file)} to {plain_name(after)}"
     found = f"{cut.found_mm:.3f} mm from {between}, expected {cut.expected_mm:.3f} mm"
-    missing = _missing(cut, settings)
+    missing = _missing(ordered, cut, settings)
     found += f": room for {missing} more" if missing else ": no whole number of steps"
     code = "GAP" if missing else "UNEVEN_STEPS"
     return Note(after, code, found, "slices kept, cut into volumes here")
@@ -133,7 +136,9 @@ def _stack(part: Parallel, settings: ConvertSettings) -> tuple[PlannedStack, lis
         raise Refused("UNEVEN_STEPS", found)
     if line.apart_mm > _NOTED_MM:
         found = f"positions lie up to {line.apart_mm:.3f} mm off an even line of {step_mm:.3f} mm"
-        notes.append(Note(None, "ROUNDED_POSITIONS", found, "one volume on the even line"))
+        rounded = rounded_to_mm(part.positions_mm)
+        found += f"; they are written in steps of {rounded:g} mm" if rounded else ""
+        notes.append(Note(None, "UNEVEN_A_LITTLE", found, "one volume on the even line"))
     notes += _turned(part, orientation, settings)
     affine = affine_from_dicom(orientation, spacing, line.first, line.step)
     return PlannedStack(frames, affine, part.normal), notes
