@@ -291,7 +291,9 @@ def test_rounded_positions_are_one_volume_with_a_note(
     write(tmp_path / "in", row_of(even(15, 0, step), axes), written=decimals)
     found = convert(tmp_path)
     assert found.lengths == [15]
-    assert found.codes == [(None, "ROUNDED_POSITIONS")]
+    assert found.codes == [(None, "UNEVEN_A_LITTLE")]
+    written = f"written in steps of {10.0**-decimals:g} mm"
+    assert written in found.result.rejected[0]["found"]
     assert found.off_mm < 1.05 * 10**-decimals
     # One slice lost: two volumes and a gap, at the right place.
     (tmp_path / "in" / "7.dcm").unlink()

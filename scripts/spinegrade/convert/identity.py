@@ -23,6 +23,8 @@ def by_source(frames: list[Frame]) -> tuple[list[list[Frame]], list[str]]:
     """
     parts: list[list[Frame]] = [frames]
     names: list[str] = []
+    if alike(frames):
+        return parts, names
     for tag, name in SOURCE_TAGS.items():
         values = _values(frames, tag)
         if len(set(values)) < 2 or not _tells(frames, values):
@@ -39,6 +41,12 @@ def by_source(frames: list[Frame]) -> tuple[list[list[Frame]], list[str]]:
             parts = finer
             names.append(name)
     return sorted(parts, key=lambda part: min(map(source_rank, part))), names
+
+
+def alike(frames: list[Frame]) -> bool:
+    """Whether no tag tells any of the slices from another."""
+    first = frames[0].tags
+    return all(frame.tags == first for frame in frames)
 
 
 def _tells(frames: list[Frame], values: list[Hashable]) -> bool:
@@ -81,6 +89,8 @@ def source_rank(frame: Frame) -> tuple[bool, int, str, int]:
 
 def series_uids(frames: list[Frame]) -> dict[bytes, int]:
     """Number of files by SeriesInstanceUID, where several tell series apart; else empty."""
+    if alike(frames):
+        return {}
     of_file = {frame.file: frame.tags.get(_SERIES_UID) for frame in frames}
     counts: dict[bytes, int] = {}
     for uid in of_file.values():

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spinegrade.convert.header import Frame
-from spinegrade.convert.identity import source_rank
+from spinegrade.convert.identity import alike, source_rank
 from spinegrade.convert.parallel import Parallel, kept_slices
 from spinegrade.convert.settings import ConvertSettings
 from spinegrade.convert.tags import ACQUISITION_TAGS, VOLUME_TAGS
@@ -72,6 +72,9 @@ def parts_off_one_line(group: Parallel, settings: ConvertSettings) -> Parts | No
     at = np.empty(len(order), np.int64)
     at[order] = np.arange(len(order))
     for candidate in _candidates(group, at):
+        # A few slices may lie evenly by chance.
+        if min(map(len, candidate)) < settings.min_slices:
+            continue
         each = [kept_slices(group.subset(part), settings) for part in candidate]
         score = sum(count for count, _ in each), -sum(count for _, count in each)
         if score > best:
@@ -252,6 +255,8 @@ def _filled_in(group: Parallel, order: NDArray[np.int64]) -> Parts | None:
     Interleaved passes of one scan are each as wide apart as there are passes; a scan that
     another acquisition completes has the common step by itself.
     """
+    if alike(group.frames):
+        return None
     heights = group.heights_mm
     common = float(np.median(np.diff(heights[order]))) if len(order) > 2 else 0.0
     for tag in ACQUISITION_TAGS:

@@ -29,6 +29,8 @@ from spinegrade.geometry.stacks import (
 
 # Slices turned further against each other are stacks of their own, never one scan.
 _MOST_TURNED_DEGREES = 5.0
+_LEAST_COSINE = np.cos(np.radians(_MOST_TURNED_DEGREES))
+_MOST_APART_STEPS = 1.25
 # Groups of one series that are tried against each other; a scan has some six.
 _MOST_TRIED = 40
 # Where a turned slice may be held fast: at its first pixel, or at its centre.
@@ -105,6 +107,9 @@ def _joined(
     groups: list[Parallel], plane: str | None, settings: ConvertSettings
 ) -> list[Parallel | Turned]:
     """``groups`` of one size, those joined that make up one scan; the others as they are."""
+    few = groups[:_MOST_TRIED]
+    if not any(_may_meet(one, other) for one, other in itertools.combinations(few, 2)):
+        return list(groups)
     orientations = np.array([group.frames[0].orientation for group in groups])
     near = group_orientations(orientations, _MOST_TURNED_DEGREES)
     found: list[Parallel | Turned] = []
@@ -114,6 +119,17 @@ def _joined(
         whole = _join(members, plane, settings) if len(members) > 1 else None
         found += [whole] if whole else _join_pairs(members, plane, settings)
     return found
+
+
+def _may_meet(one: Parallel, other: Parallel) -> bool:
+    """Whether slices of two groups lie between one another, or go on one step apart."""
+    if float(one.normal @ other.normal) < _LEAST_COSINE:
+        return False
+    own, others = np.sort(one.heights_mm), np.sort(other.positions_mm @ one.normal)
+    apart = max(own[0] - others[-1], others[0] - own[-1])
+    larger = own if len(own) >= len(others) else others
+    step = float(np.median(np.diff(larger))) if len(larger) > 1 else np.inf
+    return bool(apart <= _MOST_APART_STEPS * step)
 
 
 def _join_pairs(
@@ -126,6 +142,8 @@ def _join_pairs(
     while joined:
         joined = False
         for one, other in itertools.combinations(members, 2):
+            if not _may_meet(one, other):
+                continue
             pair = _join([one, other], plane, settings)
             if pair is None:
                 continue

@@ -42,7 +42,7 @@ def even_line(positions_mm: Vectors, index: Vectors | None = None) -> EvenLine:
     the one whose greatest distance from a position is least.
     """
     places = np.arange(len(positions_mm), dtype=float) if index is None else index
-    ends = _through_ends(positions_mm, places)
+    ends = through_ends(positions_mm, places)
     return ends if ends.apart_mm <= _EXACT_MM else _nearest(positions_mm, places)
 
 
@@ -53,13 +53,15 @@ def lies_even(positions_mm: Vectors, tolerance_mm: float, index: Vectors | None 
     nearest is seldom looked for.
     """
     places = np.arange(len(positions_mm), dtype=float) if index is None else index
-    apart = _through_ends(positions_mm, places).apart_mm
+    apart = through_ends(positions_mm, places).apart_mm
     if apart <= tolerance_mm or apart > 2 * tolerance_mm:
         return apart <= tolerance_mm
     return _nearest(positions_mm, places).apart_mm <= tolerance_mm
 
 
-def _through_ends(positions_mm: Vectors, places: Vectors) -> EvenLine:
+def through_ends(positions_mm: Vectors, index: Vectors | None = None) -> EvenLine:
+    """The even line through the first and the last of ``positions_mm`` (n, 3); see even_line."""
+    places = np.arange(len(positions_mm), dtype=float) if index is None else index
     step = (positions_mm[-1] - positions_mm[0]) / (places[-1] - places[0])
     first = positions_mm[0] - places[0] * step
     return EvenLine(first, step, _apart(positions_mm, places, first, step))

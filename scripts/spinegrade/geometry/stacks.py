@@ -17,11 +17,12 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from spinegrade.geometry.lines import lies_even, position_tolerances_mm
+from spinegrade.geometry.lines import lies_even, position_tolerances_mm, through_ends
 
 Vectors = NDArray[np.float64]
 # Limits that no scan reaches, so that a hostile file costs little time and memory.
 _MOST_CLUSTERED, _MOST_STEPS, _MOST_BLOCKS = 2000, 300, 16
+_SMALL_SHARE = 0.1  # of a step: below it a position is as good as on the line
 PLANE_AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 
@@ -85,6 +86,8 @@ def group_orientations(orientations: Vectors, tolerance_degrees: float) -> NDArr
     Groups are chained (a ~ b, b ~ c puts a and c together), so that labels do not depend on
     the order of the rows beyond their numbering, which follows the sorted orientations.
     """
+    if (orientations == orientations[:1]).all():
+        return np.zeros(len(orientations), np.int64)
     distinct, inverse = np.unique(np.round(orientations, 9), axis=0, return_inverse=True)
     # A chord of the unit circle: exact for small angles, where a cosine loses its digits.
     # Each component of a difference of unit vectors is at most the chord.
@@ -96,6 +99,8 @@ def group_orientations(orientations: Vectors, tolerance_degrees: float) -> NDArr
 
 def group_spacings(spacings_mm: Vectors, relative: float = 1e-4) -> NDArray[np.int64]:
     """Label (n,) of each pixel spacing (n, 2): equal where they agree within ``relative``."""
+    if (spacings_mm == spacings_mm[:1]).all():
+        return np.zeros(len(spacings_mm), np.int64)
     distinct, inverse = np.unique(np.round(spacings_mm, 9), axis=0, return_inverse=True)
     labels = _clusters(np.log(distinct), relative)
     _, numbered = np.unique(labels, return_inverse=True)
@@ -163,6 +168,8 @@ def split_runs(
     count = len(positions_mm)
     if count < 2:
         return [range(count)], []
+    if _even_as_they_are(positions_mm, heights, tolerance_mm, max_spacing_mm):
+        return [range(count)], []
     expected = float(heights[_common_step(steps, heights, tolerance_mm)])
     usual, rounded = position_tolerances_mm(positions_mm, expected, tolerance_mm)
     runs = _runs_within(positions_mm, steps, heights, usual, max_spacing_mm)
@@ -171,6 +178,15 @@ def split_runs(
         runs = wider if len(wider) < len(runs) else runs
     cuts = [Cut(run.stop - 1, float(heights[run.stop - 1]), expected) for run in runs[:-1]]
     return runs, cuts
+
+
+def _even_as_they_are(
+    positions_mm: Vectors, heights: Vectors, tolerance_mm: float, max_spacing_mm: float
+) -> bool:
+    """Whether nothing is to be cut, as in nearly every stack: quick to tell."""
+    lowest, highest = float(heights.min()), float(heights.max())
+    usual = min(tolerance_mm, _SMALL_SHARE * lowest)
+    return highest <= max_spacing_mm and through_ends(positions_mm).apart_mm <= usual
 
 
 def _runs_within(
