@@ -205,6 +205,26 @@ def test_broken_files_are_refused(root: Path) -> None:
     assert f"{name}.gz: unreadable" in message
 
 
+@pytest.mark.parametrize(("separator", "word"), [(";", "semicolons"), ("\t", "tabs")])
+@pytest.mark.parametrize("packed", [False, True])
+def test_another_separator_gets_one_sentence_a_table(
+    root: Path, separator: str, word: str, packed: bool
+) -> None:
+    for path in root.glob("*.csv"):
+        text = path.read_text().replace(",", separator)
+        if packed:
+            path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(text.encode()))
+            path.unlink()
+        else:
+            path.write_text("\ufeff" + text)
+    message = refusal(root)
+    assert "5 faults" in message
+    for name in ("train.csv", "train_series_descriptions.csv", "train_label_coordinates.csv",
+                 "test_series_descriptions.csv", "sample_submission.csv"):  # fmt: skip
+        told = f"{name}{'.gz' if packed else ''}: not separated by commas: {word} separate its"
+        assert told in message
+
+
 def test_unknown_cell_column_is_refused_and_other_columns_are_passed_over(root: Path) -> None:
     lines = (root / "train.csv").read_text().splitlines()
     for column, refused in (("site", False), ("spinal_canal_stenosis_t12_l1", True)):
