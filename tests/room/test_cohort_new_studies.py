@@ -65,7 +65,7 @@ def test_without_trained_models_they_are_refused_in_words(root: Path, with_heade
         index_cohort(root, 1, root / "out")
     words = str(refused.value)
     assert not (root / "out").exists()
-    assert "has nothing to train on: test_images holds 1 studies" in words
+    assert "has nothing to train on: test_images holds 1 study, and" in words
     assert "name the results folder of a finished run in models.from" in words
     assert "missing file" not in words
 

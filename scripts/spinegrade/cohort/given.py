@@ -85,9 +85,10 @@ def read_given(root: str, trains: bool) -> Given:
 
 
 def _nothing_to_train_on(root: str, studies: Folders) -> str:
+    count = "1 study" if len(studies) == 1 else f"{len(studies)} studies"
     return (
-        f"the cohort under {root} has nothing to train on: {layout.TEST_IMAGES} holds "
-        f"{len(studies)} studies, and there is no graded study in {layout.LABELS} and no study in "
+        f"the cohort under {root} has nothing to train on: {layout.TEST_IMAGES} holds {count}, and "
+        f"there is no graded study in {layout.LABELS} and no study in "
         f"{layout.TRAIN_IMAGES}. To grade these studies with trained models, name the results "
         "folder of a finished run in models.from; to train, add the train tables and images"
     )

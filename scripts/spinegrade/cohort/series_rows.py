@@ -77,7 +77,8 @@ def series_rows(
     if loose:
         named = ", ".join(map(plain_text, loose[:_MOST_NAMED]))
         more = " .." if len(loose) > _MOST_NAMED else ""
-        found = f"{len(loose)} files beside the series folders of {images}/{study}: {named}{more}"
+        files = "1 file" if len(loose) == 1 else f"{len(loose)} files"
+        found = f"{files} beside the series folders of {images}/{study}: {named}{more}"
         rejected.add(left_out.FILES_WITHOUT_SERIES, study, found)
     return rows
 
