@@ -28,7 +28,8 @@ rule index_cohort:
         root=lambda w: cohort_root(),
         shards=config["runtime"]["shards"],
         labels_alone=LABELS_ALONE,
-        listing=cohort_listing(),
+        trains=not APPLY,
+        listing=cohort_listing,
     message:
         "Reading the tables and folders of the cohort"
     script:

@@ -10,7 +10,8 @@ from spinegrade.runtime.stage import run_stage
 def main(job: Any) -> None:
     """Write studies, series, labels, landmarks and rejected to the folder of the outputs."""
     folder = Path(job.output.studies).parent
-    index_cohort(job.params.root, job.params.shards, folder, job.params.labels_alone)
+    given = job.params
+    index_cohort(given.root, given.shards, folder, given.labels_alone, given.trains)
 
 
 run_stage(snakemake, main)

@@ -1,6 +1,5 @@
-from spinegrade.cohort.folders import listing_digest
 from spinegrade.cohort.layout import LABELS, OPTIONAL, REQUIRED, SUBMISSION
-from spinegrade.cohort.layout import TEST_IMAGES, TRAIN_IMAGES, csv_path
+from spinegrade.cohort.layout import csv_path
 from spinegrade.errors import SpinegradeError
 
 
@@ -37,11 +36,10 @@ def images_of_cohort(wildcards):
     return out("phantom", "phantom.json") if PHANTOM else []
 
 
-def cohort_listing():
+def cohort_listing(wildcards):
     """Changes when image files come or go; a phantom's change with its tables alone."""
     if config["cohort"]["kind"] == "phantom":
         return "phantom"
     if LABELS_ALONE:
         return "no images"
-    folders = (f"{cohort_root()}/{part}" for part in (TRAIN_IMAGES, TEST_IMAGES))
-    return " ".join(listing_digest(folder) for folder in folders)
+    return DELIVERED.digest("names")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +15,8 @@ from spinegrade.geometry.planes import nearest_slice
 from spinegrade.tables import check_table, empty_table
 from spinegrade.targets import Target
 from spinegrade.volumes import Stack
+
+_LOGGER = logging.getLogger("spinegrade")
 
 
 def rejection(study: str, code: str, found: str, action: str, series: str | None = None) -> dict:
@@ -78,6 +81,18 @@ def no_series(study: str, target: Target) -> dict[str, Any]:
         f"no {target.name} points are found and its cells fall back to the prior; deliver a {kind} "
         "series, or correct the series descriptions",
     )
+
+
+def tell_rejected(rejected: pd.DataFrame) -> None:
+    """Warn of a rejected table in the log: by code the studies, and the rows where they are more.
+
+    A study may have a row for each level.
+    """
+    for code, rows in rejected.groupby("code"):
+        studies = rows["study"].unique()
+        more = f" ({len(rows)} rows)" if len(rows) > len(studies) else ""
+        plural = "study" if len(studies) == 1 else "studies"
+        _LOGGER.warning("%s: %d %s%s: %s", code, len(studies), plural, more, ", ".join(studies))
 
 
 def keypoint_table(rows: list[dict[str, Any]]) -> pd.DataFrame:

@@ -7,6 +7,7 @@ A room's rules get only the smallest piece that they need, through ``params``.
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ def _fill_defaults(schema: dict[str, Any], value: Any) -> None:
     for key, part in schema.get("properties", {}).items():
         if key not in value and "default" in part:
             value[key] = part["default"]
+        if part.get("format") == "path" and isinstance(value.get(key), str):
+            # No shell has read it. A Path would change what is no file, such as docker://image.
+            value[key] = os.path.expanduser(value[key])  # noqa: PTH111
         if key in value:
             _fill_defaults(part, value[key])
     extra = schema.get("additionalProperties")
@@ -53,6 +57,8 @@ def _describe(block: str, error: ValidationError) -> str:
 
 def check_settings(config: dict[str, Any]) -> dict[str, Any]:
     """Validate ``config`` in place, fill the schemas' defaults, and return it.
+
+    Where a schema says ``format: path``, a leading ~ becomes the user's home.
 
     Raises SpinegradeError that lists every offending key with its path, its value and what
     is allowed.

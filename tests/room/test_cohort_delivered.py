@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ def digests(root: Path, folds_file: Path | None = None) -> dict[str, str]:
     found |= {f"crop {n}": cohort.shard_digest(n, "folds", "labels") for n in range(SHARDS)}
     kinds = ("files", "series", "landmarks")
     found |= {f"train {n}": cohort.training_digest(n, *kinds) for n in range(FOLDS)}
+    found["index"] = cohort.digest("names")
     found["classify"] = cohort.training_digest(None, *kinds, "labels", "folds")
     return found
 
@@ -73,7 +75,7 @@ def test_a_new_train_study_concerns_its_shard_and_the_folds_that_it_joins(root: 
     deliver(root, [*STUDIES, "400"])
     shard = shard_of("400", SHARDS)
     own = {f"{what} {shard}" for what in ("convert", "locate", "crop")}
-    assert changed(root, before) == own | {"classify"} | trainings_with("400")
+    assert changed(root, before) == own | {"index", "classify"} | trainings_with("400")
 
 
 def test_a_new_test_study_concerns_no_training(root: Path) -> None:
@@ -81,7 +83,37 @@ def test_a_new_test_study_concerns_no_training(root: Path) -> None:
     folder = root / "test_images" / "400" / "9"
     folder.mkdir(parents=True)
     (folder / "1.dcm").write_bytes(b"image")
-    assert changed(root, before) == {f"convert {shard_of('400', SHARDS)}"}
+    assert changed(root, before) == {"index", f"convert {shard_of('400', SHARDS)}"}
+
+
+def test_a_fetched_file_concerns_its_shard_and_who_learns_from_it(root: Path) -> None:
+    # Straight in its series' folder, and one folder deeper.
+    for place in ("1.dcm", "DICOM/1.dcm"):
+        file = root / "train_images" / "105" / "1" / place
+        file.parent.mkdir(exist_ok=True)
+        file.unlink(missing_ok=True)
+        file.symlink_to(root / "annex" / place)
+        before = digests(root)
+        (root / "annex" / place).parent.mkdir(parents=True)
+        (root / "annex" / place).write_bytes(b"image")
+        expected = {f"convert {shard_of('105', SHARDS)}", "classify", *trainings_with("105")}
+        assert changed(root, before) == expected
+        shutil.rmtree(root / "annex")
+
+
+def test_a_file_that_comes_below_a_series_concerns_the_tables_too(root: Path) -> None:
+    (root / "train_images" / "105" / "1" / "DICOM").mkdir()
+    before = digests(root)
+    (root / "train_images" / "105" / "1" / "DICOM" / "2.dcm").write_bytes(b"image")
+    expected = {f"convert {shard_of('105', SHARDS)}", "classify", *trainings_with("105")}
+    assert changed(root, before) == {"index", *expected}
+
+
+def test_companions_of_file_managers_concern_nothing(root: Path) -> None:
+    before = digests(root)
+    (root / "train_images" / "105" / "1" / "Thumbs.db").write_bytes(b"pictures")
+    (root / "train_images" / "105" / ".DS_Store").write_bytes(b"places")
+    assert changed(root, before) == set()
 
 
 def test_a_corrected_grade_concerns_crops_and_classifiers(root: Path) -> None:

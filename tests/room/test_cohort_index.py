@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from spinegrade import names
-from spinegrade.cohort.folders import listing_digest, scan_images
+from spinegrade.cohort.folders import scan_images, study_digests
 from spinegrade.cohort.index import CohortTables, index_cohort, read_cohort
 from spinegrade.errors import SpinegradeError
 from spinegrade.shards import shard_of
@@ -205,6 +205,26 @@ def test_broken_files_are_refused(root: Path) -> None:
     assert f"{name}.gz: unreadable" in message
 
 
+@pytest.mark.parametrize(("separator", "word"), [(";", "semicolons"), ("\t", "tabs")])
+@pytest.mark.parametrize("packed", [False, True])
+def test_another_separator_gets_one_sentence_a_table(
+    root: Path, separator: str, word: str, packed: bool
+) -> None:
+    for path in root.glob("*.csv"):
+        text = path.read_text().replace(",", separator)
+        if packed:
+            path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(text.encode()))
+            path.unlink()
+        else:
+            path.write_text("\ufeff" + text)
+    message = refusal(root)
+    assert "5 faults" in message
+    for name in ("train.csv", "train_series_descriptions.csv", "train_label_coordinates.csv",
+                 "test_series_descriptions.csv", "sample_submission.csv"):  # fmt: skip
+        told = f"{name}{'.gz' if packed else ''}: not separated by commas: {word} separate its"
+        assert told in message
+
+
 def test_unknown_cell_column_is_refused_and_other_columns_are_passed_over(root: Path) -> None:
     lines = (root / "train.csv").read_text().splitlines()
     for column, refused in (("site", False), ("spinal_canal_stenosis_t12_l1", True)):
@@ -235,7 +255,7 @@ def test_no_study_in_common_is_refused(root: Path) -> None:
         (root / "train_images" / study).rename(root / "train_images" / f"7{study}")
     message = refusal(root)
     assert "no train study with images" in message
-    assert "none of its 3 folders (7101, 7102, 7103 ..) is a study of train.csv" in message
+    assert "none of its 3 folders (7101, 7102, 7103) is a study of train.csv" in message
 
 
 def test_study_without_images_is_left_out_but_keeps_its_labels(root: Path) -> None:
@@ -282,7 +302,7 @@ def test_images_without_a_row_are_left_out(root: Path) -> None:
 def test_series_faults_leave_out_the_series_alone(root: Path) -> None:
     for file in (root / "train_images/101/1012").iterdir():
         file.unlink()
-    (root / "train_images/101/1012/notes.txt").touch()
+    (root / "train_images/101/1012/Thumbs.db").touch()
     shutil.rmtree(root / "train_images/102/1023")
     (root / "train_images/103/1039").mkdir()
     cohort = read_cohort(root, 1)
@@ -330,15 +350,101 @@ def test_test_study_without_images_stays_for_the_submission(root: Path) -> None:
     assert cohort.studies.set_index("study").loc["900", "split"] == "test"
 
 
-def test_listing_digest_follows_files_that_come_and_go(root: Path) -> None:
+def test_digest_of_names_follows_files_that_come_and_go(root: Path) -> None:
     images = root / "train_images"
-    before = listing_digest(images)
-    assert listing_digest(images) == before
+    before = study_digests(images)
+    assert study_digests(images) == before
     (images / "101/1011/3.dcm").touch()
-    after = listing_digest(images)
-    assert after != before
-    assert scan_images(images)["101"] == {"1011": 3, "1012": 2, "1013": 2}
-    assert listing_digest(root / "nowhere") == listing_digest(root / "neither")
+    (images / "102/1021/DICOM").mkdir()
+    (images / "102/1021/DICOM/1.dcm").touch()
+    (images / "103/1031/Thumbs.db").touch()
+    after = study_digests(images)
+    names, files = ({study for study in after if after[study][k] != before[study][k]}
+                    for k in (0, 1))  # fmt: skip
+    assert names == files == {"101", "102"}
+    counts = scan_images(images)["101"].series
+    assert {name: count.files for name, count in counts.items()} == {
+        "1011": 3,
+        "1012": 2,
+        "1013": 2,
+    }
+    assert study_digests(root / "nowhere") == {}
+
+
+def move(root: Path, series: str, place: str) -> None:
+    """Rename the two files of a series: ``place`` holds {} for the number."""
+    folder = root / "train_images" / series
+    for number in (1, 2):
+        target = folder / place.format(number)
+        target.parent.mkdir(exist_ok=True)
+        (folder / f"{number}.dcm").rename(target)
+
+
+@pytest.mark.parametrize("place", ["IM{:06d}", "{}.IMA", "DICOM/{}.dcm"])
+def test_files_count_whatever_they_are_called(root: Path, place: str) -> None:
+    move(root, "101/1012", place)
+    cohort = read_cohort(root, 1)
+    assert rejected(cohort) == []
+    assert cohort.series.set_index("series").loc["1012", "file_count"] == 2
+
+
+def unfetch(root: Path, series: str) -> None:
+    for file in (root / "train_images" / series).iterdir():
+        file.unlink()
+        file.symlink_to("../../../.git/annex/objects/of/it")
+
+
+def test_links_to_nothing_are_files_of_their_series(root: Path) -> None:
+    # Conversion names each of them; the tables stay the same when they are fetched.
+    before = read_cohort(root, 1)
+    digests = study_digests(root / "train_images")
+    for series in ("101/1011", "101/1012", "101/1013"):
+        unfetch(root, series)
+    cohort = read_cohort(root, 1)
+    assert rejected(cohort) == []
+    pd.testing.assert_frame_equal(cohort.series, before.series)
+    after = study_digests(root / "train_images")
+    assert {study for study in after if after[study][0] != digests[study][0]} == set()
+    assert {study for study in after if after[study][1] != digests[study][1]} == {"101"}
+
+
+def test_a_cohort_of_which_nothing_was_fetched_is_refused(root: Path) -> None:
+    for folder in (root / "train_images").glob("*/*"):
+        unfetch(root, str(folder.relative_to(root / "train_images")))
+    message = refusal(root)
+    assert "all 18 files of its described series" in message
+    assert "are links to nothing; fetch them (git annex get" in message
+
+
+def test_what_lies_in_the_place_of_a_series_folder_is_named(root: Path) -> None:
+    images = root / "train_images"
+    for study in ("101", "102", "103"):
+        shutil.rmtree(images / study / f"{study}1")
+    (images / "101/1011").symlink_to("../../gone")
+    (images / "102/1021").touch()
+    shutil.rmtree(images / "103")
+    (images / "103").symlink_to("../gone")
+    cohort = read_cohort(root, 1)
+    assert rejected(cohort) == [
+        ("101", "1011", "SERIES_WITHOUT_FOLDER"),
+        ("102", "1021", "SERIES_WITHOUT_FOLDER"),
+        ("103", None, "STUDY_WITHOUT_IMAGES"),
+    ]
+    linked, file, study = cohort.rejected["found"]
+    assert linked.endswith("but train_images/101/1011 is a link to nothing")
+    assert file.endswith("but train_images/102/1021 is a file, no folder")
+    assert study.endswith("no series folder in train_images/103: it is a link to nothing")
+
+
+def test_files_beside_the_series_folders_are_named(root: Path) -> None:
+    for name in ("1.dcm", "2.dcm", "a\u200bb", "report.pdf", "Thumbs.db"):
+        (root / "train_images/101" / name).touch()
+    cohort = read_cohort(root, 1)
+    assert rejected(cohort) == [("101", None, "FILES_WITHOUT_SERIES")]
+    assert cohort.rejected.iloc[0]["found"] == (
+        "4 files beside the series folders of train_images/101: 1.dcm, 2.dcm, 'a\\u200bb' .."
+    )
+    assert cohort.studies["problem"].isna().all()
 
 
 def test_shards_are_stable_and_even() -> None:

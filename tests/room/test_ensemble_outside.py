@@ -87,6 +87,12 @@ def test_what_cannot_be_used_is_refused_by_file_and_row(tmp_path: Path, case: st
         read(tmp_path, text)
 
 
+def test_a_table_with_semicolons_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    text = f"{HEADER}\n{GOOD}\n".replace(",", ";")
+    with pytest.raises(SpinegradeError, match=r"mate\.csv: semicolons separate its fields; save"):
+        read(tmp_path, text)
+
+
 def test_rows_of_any_sum_are_divided_where_that_is_asked_for(tmp_path: Path) -> None:
     odds = f"{HEADER}\n100_spinal_canal_stenosis_l1_l2,50,30,20\n"
     table = read(tmp_path, odds, normalise=True)

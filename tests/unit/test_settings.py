@@ -45,6 +45,47 @@ def test_a_bad_key_or_value_is_named(
         assert word in str(caught.value)
 
 
+def test_a_tilde_is_the_users_home_in_every_path(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for folder in ("data", "results/finished"):
+        (tmp_path / folder).mkdir(parents=True)
+    config["cohort"] |= {"kind": "kaggle_rsna2024", "root": "~/data", "folds_file": "~/folds.csv"}
+    config["models"]["from"] = "~/results/finished"
+    config["ensemble"]["outside"] = {"theirs": {"path": "~/theirs.csv"}}
+    config["classifiers"]["small"]["pretrained"] = "~/weights.safetensors"
+    config["runtime"]["container"] = "docker://~/image"
+    filled = check_settings(config)
+    assert filled["cohort"]["root"] == f"{tmp_path}/data"
+    assert filled["cohort"]["folds_file"] == f"{tmp_path}/folds.csv"
+    assert filled["models"]["from"] == f"{tmp_path}/results/finished"
+    assert filled["ensemble"]["outside"]["theirs"]["path"] == f"{tmp_path}/theirs.csv"
+    assert filled["classifiers"]["small"]["pretrained"] == f"{tmp_path}/weights.safetensors"
+    # Only where it leads the path.
+    assert filled["runtime"]["container"] == "docker://~/image"
+
+
+def test_every_key_that_names_a_file_is_marked_as_a_path() -> None:
+    marked, named = set(), set()
+
+    def walk(where: str, schema: object) -> None:
+        if not isinstance(schema, dict):
+            return
+        for key, part in schema.get("properties", {}).items():
+            place = f"{where}.{key}"
+            if isinstance(part, dict) and part.get("format") == "path":
+                marked.add(place)
+            if key in ("root", "folds_file", "from", "path", "pretrained", "container"):
+                named.add(place)
+            walk(place, part)
+        walk(f"{where}.*", schema.get("additionalProperties"))
+
+    for path in (PROJECT / "resources" / "schemas" / "config").glob("*.yaml"):
+        walk(path.stem, yaml.safe_load(path.read_text()))
+    assert marked == named and len(marked) >= 8
+
+
 def test_a_misspelt_block_is_named(config: dict[str, Any]) -> None:
     config["cohrt"] = {}
     with pytest.raises(SpinegradeError, match=r"unknown block .cohrt.; did you mean cohort"):

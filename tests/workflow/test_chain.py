@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from spinegrade.names import LUMBAR_CELLS
 from spinegrade.phantom.cohort import write_cohort
 from spinegrade.phantom.study import PhantomSettings
 
@@ -86,9 +87,11 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def grade_with_trained_models(run: Path, given: Path) -> subprocess.CompletedProcess[str]:
+def grade_with_trained_models(
+    run: Path, given: Path, name: str = "given"
+) -> subprocess.CompletedProcess[str]:
     config = {
-        "cohort": {"name": "given", "kind": "kaggle_rsna2024", "root": str(given)},
+        "cohort": {"name": name, "kind": "kaggle_rsna2024", "root": str(given)},
         "models": {"from": "results/miniature"},
     }
     file = given / "given.yaml"
@@ -111,6 +114,24 @@ def test_trained_models_grade_a_folder_of_studies_and_one_bad_study_stops_nobody
     table = pd.read_parquet(run / "results/given/ensemble/probabilities.parquet")
     assert len(table) == 5 * 25 and table["fold"].isna().all()
     assert broken in (run / "results/given/report/report.html").read_text()
+
+
+def test_trained_models_grade_new_studies_alone(run: Path, given: Path, tmp_path: Path) -> None:
+    # As the README says: no train.csv, no points, the images and what they are.
+    alone = tmp_path / "alone"
+    shutil.copytree(given / "test_images", alone / "test_images")
+    shutil.copy(given / "test_series_descriptions.csv", alone)
+    (study,) = (path.name for path in (alone / "test_images").iterdir())
+    done = grade_with_trained_models(run, alone, "alone")
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    results = run / "results" / "alone"
+    submission = pd.read_csv(results / "ensemble" / "submission.csv")
+    assert submission["row_id"].tolist() == [f"{study}_{c.column}" for c in LUMBAR_CELLS]
+    assert (submission.iloc[:, 1:].sum(axis=1) - 1).abs().max() < 1e-5
+    score = json.loads((results / "ensemble" / "score.json").read_text())
+    assert not score["scored"] and score["counts"]["cells_scored"] == 0
+    page = (results / "report" / "report.html").read_text()
+    assert "No score: no labelled cell" in page and f"Study {study}" in page
 
 
 def test_models_refuse_to_grade_the_studies_that_taught_them(run: Path, tmp_path: Path) -> None:

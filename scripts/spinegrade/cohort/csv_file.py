@@ -12,6 +12,7 @@ from pathlib import Path
 
 from spinegrade.cohort.layout import csv_path, is_id
 from spinegrade.cohort.problems import Problems
+from spinegrade.separators import other_separator
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ def read_csv_file(
 
     Values and column names are stripped of white space; ``rename`` maps a column's name to
     the one used here. Blank lines are skipped. Noted: a missing file, one that is not UTF-8
-    CSV, missing or repeated columns, rows with more or fewer fields than the header.
+    CSV, fields separated by anything but commas, missing or repeated columns, rows with more or
+    fewer fields than the header.
     """
     path = csv_path(root, name)
     if path is None:
@@ -52,6 +54,11 @@ def read_csv_file(
     lines: list[int] = []
     try:
         with read_text(path, "rt", encoding="utf-8-sig", newline="") as stream:
+            separator = other_separator(stream, required, rename)
+            if separator:
+                told = f"{separator} separate its fields; save it as CSV with commas between them"
+                problems.add(f"{path.name}: not separated by commas", told)
+                return None
             reader = csv.reader(stream, strict=True)
             for row in reader:
                 if any(field.strip() for field in row):

@@ -12,7 +12,6 @@ import csv
 import gzip
 import hashlib
 import json
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from spinegrade.cohort.fold_rule import fold_of
+from spinegrade.cohort.folders import study_digests
 from spinegrade.cohort.layout import (
     LABELS,
     LANDMARKS,
@@ -55,14 +55,25 @@ class Delivered:
         self._shard_of: dict[str, int] = {}
 
     @cached_property
-    def files(self) -> dict[str, str]:
-        """By study: names, sizes and times of its image files, one walk over the folders."""
-        found: dict[str, str] = {}
+    def _walked(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Digests of names, and of files, by study: one walk over the folders."""
+        names: dict[str, str] = {}
+        files: dict[str, str] = {}
         for part in (TRAIN_IMAGES, TEST_IMAGES):
-            for study in _entries(f"{self._root}/{part}"):
-                if _is_folder(study):
-                    found[study.name] = found.get(study.name, "") + _files_digest(study.path)
-        return found
+            for study, (of_names, of_files) in study_digests(f"{self._root}/{part}").items():
+                names[study] = f"{names.get(study, '')}{part} {of_names}"
+                files[study] = files.get(study, "") + of_files
+        return names, files
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """By study: the names of its folders and files; what ``index_cohort`` counts."""
+        return self._walked[0]
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """By study: names, sizes and times of its image files."""
+        return self._walked[1]
 
     @cached_property
     def series(self) -> dict[str, str]:
@@ -132,7 +143,7 @@ class Delivered:
 
     def save(self, path: Path) -> None:
         """Keep what has been read, so that jobs of the same run need not walk the cohort."""
-        names = ("files", "series", "landmarks", "labels", "folds")
+        names = ("names", "files", "series", "landmarks", "labels", "folds")
         known = {name: self.__dict__[name] for name in names if name in self.__dict__}
         path.write_text(json.dumps(known))
 
@@ -147,41 +158,6 @@ def text_digest(*values: object) -> str:
     """Sixteen hex digits over configuration values (anything that JSON holds)."""
     text = json.dumps(values, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _entries(folder: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError:
-        return []
-
-
-def _files_digest(study: str) -> str:
-    parts: list[str] = []
-    for series in _entries(study):
-        parts.append(series.name)
-        if _is_folder(series):
-            for file in _entries(series.path):
-                parts.append(_stamp(file))
-    text = "\n".join(parts).encode(errors="surrogateescape")
-    return hashlib.sha256(text).hexdigest()[:16]
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
-
-
-def _stamp(file: os.DirEntry[str]) -> str:
-    """Name, size and time of a file; a broken link has only its name."""
-    try:
-        known = file.stat()
-    except OSError:
-        return file.name
-    return f"{file.name} {known.st_size} {known.st_mtime_ns}"
 
 
 def _rows(path: Path) -> Iterable[list[str]]:

@@ -14,6 +14,7 @@ STUDY_NOT_IN_CSV = "STUDY_NOT_IN_CSV"
 STUDY_WITHOUT_SERIES = "STUDY_WITHOUT_SERIES"
 SERIES_WITHOUT_FOLDER = "SERIES_WITHOUT_FOLDER"
 SERIES_NOT_IN_CSV = "SERIES_NOT_IN_CSV"
+FILES_WITHOUT_SERIES = "FILES_WITHOUT_SERIES"
 EMPTY_SERIES = "EMPTY_SERIES"
 LANDMARK_WITHOUT_SERIES = "LANDMARK_WITHOUT_SERIES"
 
@@ -28,7 +29,9 @@ ACTIONS: dict[str, str] = {
     "descriptions",
     SERIES_NOT_IN_CSV: "add a row with its series_description to the series descriptions, or "
     "remove the folder",
-    EMPTY_SERIES: "put its .dcm files in place, or take its row out of the series descriptions",
+    FILES_WITHOUT_SERIES: "move them into the folder of their series, or out of the study's folder",
+    EMPTY_SERIES: "put its files in place where they can be read, or take its row out of the "
+    "series descriptions",
     LANDMARK_WITHOUT_SERIES: "put the series in place, or take these points out of the coordinates",
 }
 """Every code of this room with the action that its rows name."""

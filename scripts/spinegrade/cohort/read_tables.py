@@ -44,8 +44,13 @@ def snake(text: str) -> str:
     return re.sub(r"[\s/]+", "_", text.strip().lower())
 
 
-def read_labels(root: str, problems: Problems) -> dict[str, dict[names.Cell, int | None]]:
-    """Grades 0, 1, 2 or None (not graded) of all 25 cells by study, from ``train.csv``."""
+def read_labels(
+    root: str, problems: Problems, rows_needed: bool = True
+) -> dict[str, dict[names.Cell, int | None]]:
+    """Grades 0, 1, 2 or None (not graded) of all 25 cells by study, from ``train.csv``.
+
+    ``rows_needed``: a table that is its header alone is a fault.
+    """
     columns = list(names.CELL_BY_COLUMN)
     file = read_csv_file(root, LABELS, ("study_id", *columns), problems, rename=snake)
     if file is None:
@@ -72,7 +77,7 @@ def read_labels(root: str, problems: Problems) -> dict[str, dict[names.Cell, int
                     f"line {line}, study {study}, {column} is {text!r}; allowed: {_GRADES_ALLOWED}",
                 )
             found[study][names.CELL_BY_COLUMN[column]] = _GRADES.get(text.lower())
-    if not found and not problems:
+    if rows_needed and not found and not problems:
         problems.add(f"{file.name}: no rows", "it names no study; at least one is needed")
     return found
 

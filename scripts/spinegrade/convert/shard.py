@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +27,7 @@ from spinegrade.convert.source import (
 from spinegrade.errors import SpinegradeError
 from spinegrade.runtime.files import inside, read_json, write_json
 from spinegrade.runtime.progress import progress
+from spinegrade.series_files import list_series
 from spinegrade.tables import SCHEMAS, read_table, write_table
 
 _LOGGER = logging.getLogger("spinegrade")
@@ -138,19 +138,19 @@ def _study_key(sources: list[SeriesSource], settings: ConvertSettings, code: str
 
 
 def _stamps(folder: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of each file of a folder; of a broken link its name."""
-    found = []
+    """Name, size and time of each file of a series; of what is no file its name."""
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                try:
-                    known = entry.stat()
-                except OSError:
-                    found.append((entry.name, -1, -1))
-                else:
-                    found.append((entry.name, known.st_size, known.st_mtime_ns))
+        listed = list_series(folder)
     except OSError:
         return []
+    found = [(entry.name, -1, -1) for entry in listed.lost]
+    for name in listed.files:
+        try:
+            known = (folder / name).stat()
+        except OSError:
+            found.append((name, -1, -1))
+        else:
+            found.append((name, known.st_size, known.st_mtime_ns))
     return sorted(found)
 
 

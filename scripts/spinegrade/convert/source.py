@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from spinegrade.convert.header import Frame, read_headers
-from spinegrade.convert.refusals import Refused, refusal_row
+from spinegrade.convert.refusals import Refused, plain_name, refusal_row
 from spinegrade.convert.settings import ConvertSettings
 from spinegrade.errors import SpinegradeError
 from spinegrade.runtime.files import inside
+from spinegrade.series_files import SeriesFiles, list_series
 
 # Reject(file or None, code, found, what was done)
 Reject = Callable[[str | None, str, str, str], None]
@@ -52,28 +52,28 @@ def left_out_row(study: str, series: str, code: str, found: str) -> dict[str, An
     return refusal_row(study, series, None, code, found, "series left out")
 
 
-def list_files(folder: Path) -> list[str]:
-    """Names of the files of a series' folder, sorted; hidden ones are passed over.
+def list_files(folder: Path) -> SeriesFiles:
+    """The files of a series' folder, and the entries that are none (see ``list_series``).
 
-    Raises Refused NO_FILES for a folder that cannot be listed or holds none.
+    Raises Refused NO_FILES for a folder that cannot be listed or holds neither.
     """
     try:
-        with os.scandir(folder) as entries:
-            names = [e.name for e in entries if not e.name.startswith(".") and _is_file(e)]
+        listed = list_series(folder)
     except OSError as error:
         found = f"the folder cannot be listed ({error.strerror})"
         raise Refused("NO_FILES", found) from error
-    if not names:
+    if not listed.files and not listed.lost:
         raise Refused("NO_FILES", "the folder holds no file")
-    return sorted(names)
+    return listed
 
 
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a file or leads to one; a link to itself does not."""
+def file_count(folder: Path) -> int:
+    """How many files lie in a series' folder, links to nothing included; 0 for none at all."""
     try:
-        return entry.is_file()
-    except OSError:
-        return False
+        listed = list_files(folder)
+    except Refused:
+        return 0
+    return len(listed.files) + len(listed.not_fetched)
 
 
 def read_series(
@@ -81,20 +81,23 @@ def read_series(
 ) -> list[Frame]:
     """The slices of a series by ``read`` (``read_frames`` or ``read_headers``).
 
-    Files that cannot be read, or that name another study, are handed to ``reject`` and left
-    out; a series without files, or that would need more memory than
-    ``settings.max_series_mb``, is refused whole: no frames.
+    Files that cannot be read, that name another study, or that lie in another folder than the
+    series' own images are handed to ``reject`` and left out, as is every entry that is no file;
+    a series without files, or that would need more memory than ``settings.max_series_mb``, is
+    refused whole: no frames. ``file`` of a frame is its name from the series' folder.
     """
     try:
-        names = list_files(source.folder)
+        listed = list_files(source.folder)
     except Refused as refused:
         reject(None, refused.code, refused.found, "series left out")
         return []
+    for lost in listed.lost:
+        reject(lost.name, lost.code, lost.found, "left out")
     frames: list[Frame] = []
     needed, allowed = 0, settings.max_series_mb * 2**20
-    for name in names:
+    for name in listed.files:
         try:
-            found = read(inside(source.folder, name), settings.max_frame_mb)
+            found = read(_place(source.folder, name), settings.max_frame_mb)
         except SpinegradeError:
             reject(name, "UNSAFE_PATH", "the file's name is not plain", "file left out")
             continue
@@ -106,12 +109,39 @@ def read_series(
             text = f"its slices need more than {settings.max_series_mb:.0f} MB"
             reject(None, "TOO_LARGE", text, "series left out")
             return []
-        frames += found
+        # The reader knows the last part of the name alone.
+        frames += [replace(frame, file=name) for frame in found] if "/" in name else found
         if len(frames) > MOST_SLICES:
             text = f"more than {MOST_SLICES} slices"
             reject(None, "TOO_LARGE", text, "series left out")
             return []
-    return _of_one_study(frames, source.study, reject)
+    return _of_one_study(_of_one_folder(frames, reject), source.study, reject)
+
+
+def _place(folder: Path, name: str) -> Path:
+    return inside(folder, *name.split("/"))
+
+
+def _of_one_folder(frames: list[Frame], reject: Reject) -> list[Frame]:
+    """The slices of the one folder that holds the series; images elsewhere are refused by name.
+
+    Images straight in the series' folder are the series. Without any, those of the one folder
+    below that holds images are; where several do, nobody says which is meant, and none is taken.
+    """
+    if not any("/" in frame.file for frame in frames):
+        return frames
+    by_folder = Counter(str(PurePosixPath(frame.file).parent) for frame in frames)
+    if len(by_folder) < 2:
+        return frames
+    if "." in by_folder:
+        for folder in sorted(by_folder.keys() - {"."}):
+            text = f"{by_folder[folder]} slices lie in a folder below the series' own images"
+            reject(folder, "OTHER_FOLDER", text, "folder left out")
+        return [frame for frame in frames if "/" not in frame.file]
+    named = ", ".join(f"{plain_name(name)} ({by_folder[name]})" for name in sorted(by_folder))
+    text = f"its slices lie in {len(by_folder)} folders below its own: {named}"
+    reject(None, "OTHER_FOLDER", text, "series left out")
+    return []
 
 
 def _of_one_study(frames: list[Frame], study: str, reject: Reject) -> list[Frame]:
@@ -155,12 +185,12 @@ def stray_series(sources: list[SeriesSource], settings: ConvertSettings) -> set[
 
 def _study_uid(source: SeriesSource, settings: ConvertSettings) -> bytes:
     try:
-        names = list_files(source.folder)[:_FILES_ASKED]
+        names = list_files(source.folder).files[:_FILES_ASKED]
     except Refused:
         return b""
     for name in names:
         try:
-            return read_headers(inside(source.folder, name), settings.max_frame_mb)[0].study_uid
+            return read_headers(_place(source.folder, name), settings.max_frame_mb)[0].study_uid
         except (Refused, SpinegradeError):
             continue
     return b""

@@ -21,15 +21,15 @@ import pandas as pd
 from spinegrade.convert.header import read_frames, read_headers
 from spinegrade.convert.pixel_format import PixelsNotRead
 from spinegrade.convert.plan import PlannedStack, plan_series
-from spinegrade.convert.refusals import Refused, plain_name, refusal_row
+from spinegrade.convert.refusals import plain_name, refusal_row
 from spinegrade.convert.settings import ConvertSettings
 from spinegrade.convert.source import (
     STRAY,
     UNSAFE,
     Read,
     SeriesSource,
+    file_count,
     left_out_row,
-    list_files,
     read_series,
     series_folder,
     stray_series,
@@ -89,14 +89,7 @@ def _survey(source: SeriesSource, settings: ConvertSettings, read: Read) -> Surv
         planned, notes = plan_series(frames, source.plane, settings)
         for note in notes:
             reject(note.file, note.code, note.found, note.action)
-    return SurveyedSeries(_verdict(source, _file_count(source), planned, rejected), rejected)
-
-
-def _file_count(source: SeriesSource) -> int:
-    try:
-        return len(list_files(source.folder))
-    except Refused:
-        return 0
+    return SurveyedSeries(_verdict(source, file_count(source.folder), planned, rejected), rejected)
 
 
 def _verdict(
@@ -250,7 +243,7 @@ def _survey_study(rows: list[Row], root: Path, settings: ConvertSettings) -> lis
     strays = stray_series(sources, settings)
     for source in sources:
         if source.series in strays:
-            found.append(_left_out(source, _file_count(source), STRAY))
+            found.append(_left_out(source, file_count(source.folder), STRAY))
         else:
             found.append(_guarded(source, settings))
     return found
@@ -272,5 +265,5 @@ def _guarded(source: SeriesSource, settings: ConvertSettings) -> SurveyedSeries:
         place = traceback.extract_tb(error.__traceback__)[-1]
         found = f"{type(error).__name__} in {place.name}, line {place.lineno}"
         row = left_out_row(source.study, source.series, UNEXPECTED, found)
-        verdict = _verdict(source, _file_count(source), [], [row])
+        verdict = _verdict(source, file_count(source.folder), [], [row])
         return SurveyedSeries(verdict, [row], traceback.format_exc())

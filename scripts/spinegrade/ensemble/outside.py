@@ -23,6 +23,7 @@ from pyarrow.lib import ArrowException
 from spinegrade.errors import SpinegradeError
 from spinegrade.metrics.cells import SUM_TOLERANCE
 from spinegrade.names import GRADE_NAMES, LUMBAR_CELLS, PROBABILITY_COLUMNS, row_id
+from spinegrade.separators import other_separator
 
 COLUMNS = ("row_id", *GRADE_NAMES)
 _FORM = "a CSV or Parquet file with the columns row_id, normal_mild, moderate, severe (and fold)"
@@ -97,6 +98,12 @@ def _read_csv(path: Path) -> _Rows:
     lines: list[int] = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
+            separator = other_separator(stream, COLUMNS)
+            if separator:
+                raise SpinegradeError(
+                    f"{path}: {separator} separate its fields; save it as CSV with commas between "
+                    "them"
+                )
             reader = csv.reader(stream, strict=True)
             for row in reader:
                 if row:

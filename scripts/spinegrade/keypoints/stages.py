@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from spinegrade.keypoint_rows import keypoint_table, rejected_table
+from spinegrade.keypoint_rows import keypoint_table, rejected_table, tell_rejected
 from spinegrade.keypoints.axial import find_axial
 from spinegrade.keypoints.detector import load_detector
 from spinegrade.keypoints.inference import find_sagittal
@@ -56,8 +56,7 @@ def infer_keypoints(
     else:
         found = find_sagittal(name, detectors, studies, folds, stacks, points)
     keypoints, rejected = keypoint_table(found.keypoints), rejected_table(found.rejected)
-    for code, rows in rejected.groupby("code"):
-        _LOGGER.warning("%s: %d studies: %s", code, len(rows), ", ".join(rows["study"].unique()))
+    tell_rejected(rejected)
     _LOGGER.info("%s: %d points in %d studies", name, len(keypoints), keypoints["study"].nunique())
     write_table(keypoints_path, keypoints, "keypoints")
     write_table(rejected_path, rejected, "rejected")

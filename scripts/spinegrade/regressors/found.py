@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import pandas as pd
 
 from spinegrade.errors import SpinegradeError
-from spinegrade.keypoint_rows import keypoint_table, rejected_table
+from spinegrade.keypoint_rows import keypoint_table, rejected_table, tell_rejected
 from spinegrade.runtime.leaks import refuse_leak
 from spinegrade.tables import read_table, write_table
 
@@ -85,8 +85,7 @@ def shard_studies(
 def write_found(name: str, found: Found, keypoints_path: str, rejected_path: str) -> None:
     """Write what was found and what not, and tell it in the log."""
     keypoints, rejected = keypoint_table(found.keypoints), rejected_table(found.rejected)
-    for code, rows in rejected.groupby("code"):
-        _LOGGER.warning("%s: %d studies: %s", code, len(rows), ", ".join(rows["study"].unique()))
+    tell_rejected(rejected)
     _LOGGER.info("%s: %d points in %d studies", name, len(keypoints), keypoints["study"].nunique())
     write_table(keypoints_path, keypoints, "keypoints")
     write_table(rejected_path, rejected, "rejected")
