@@ -54,7 +54,7 @@ try:
 except SystemExit as end:
     assert end.code == 0, end.code
 plugin = sys.modules["snakemake_executor_plugin_slurm"]
-print("mended:", hasattr(plugin.query_job_status, "ends_preempted"), file=sys.stderr)
+print("mended:", hasattr(plugin.query_job_status, "ends_are_read"), file=sys.stderr)
 """
 
 
