@@ -53,7 +53,8 @@ ReturnToService=2
 MinJobAge=300
 # Patience for a machine that has other work.
 MessageTimeout=60
-KillWait=2
+# Time for a training to keep its state.
+KillWait=5
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 GresTypes=gpu
@@ -94,6 +95,7 @@ class Cluster:
         self.gpus, self.cpus, self.memory_mb = gpus, cpus, memory_mb
         self.daemons: dict[int, str] = {}
         self.ended: dict[int, int] = {}
+        self._idle: set[int] = set()  # the daemons and processes of theirs that stay
         # An object of subprocess that is dropped reaps its process; that is for look_after to do.
         self._kept: list[subprocess.Popen[bytes]] = []
         outside = {name: value for name, value in os.environ.items() if "SLURM" not in name}
@@ -126,6 +128,7 @@ class Cluster:
         self._launch("slurmctld", "-D")
         self._launch("slurmd", "-D")
         self._wait_for("an idle node", lambda: self.ask("sinfo", "-h", "-o", "%T") == "idle")
+        self._idle = set(descendants())
 
     def _write_configuration(self) -> None:
         host = socket.gethostname().split(".")[0]
@@ -210,7 +213,7 @@ class Cluster:
         """Cancel all jobs and end every process below this one, the gentle way first."""
         if "slurmctld" in self.daemons.values():
             self.ask("scancel", "--user", pwd.getpwuid(os.getuid()).pw_name)
-            self.wait_while(lambda: set(descendants()) - set(self.daemons), 6.0)
+            self.wait_while(lambda: set(descendants()) - self._idle, 6.0)
         waiting, self.daemons = self.daemons, {}  # from here on their end is no fault
         for name in reversed(DAEMONS):
             for process in (p for p, called in waiting.items() if called == name):

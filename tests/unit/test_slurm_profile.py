@@ -13,9 +13,10 @@ import pytest
 import yaml
 from spinegrade.runtime.slurm_states import (
     PLUGIN,
+    TRIED,
     mend_slurm_executor,
+    with_ends_read,
     with_last_answer,
-    with_preempted_ended,
 )
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -60,24 +61,39 @@ def test_short_rules_share_a_job_and_every_training_has_its_own() -> None:
     assert len(by_shard) >= 4 and by_shard <= grouped.keys()
 
 
-def test_a_preempted_job_ends_for_squeue_and_not_for_sacct() -> None:
+def test_a_preempted_job_and_one_whose_node_failed_end_for_squeue_and_not_for_sacct() -> None:
     async def query(command: str, logger: object) -> tuple[dict[str, str], float]:
-        return {"1": "RUNNING", "2": "PREEMPTED", "3": "COMPLETED"}, 0.1
+        return {"1": "RUNNING", "2": "PREEMPTED", "3": "COMPLETED", "4": "NODE_FAIL"}, 0.1
 
-    asked = with_preempted_ended(query)
+    asked = with_ends_read(query)
     logger = logging.getLogger("test")
     states, seconds = asyncio.run(asked("squeue --states=all", logger))
-    assert (states, seconds) == ({"1": "RUNNING", "2": "CANCELLED", "3": "COMPLETED"}, 0.1)
+    read = {"1": "RUNNING", "2": "CANCELLED", "3": "COMPLETED", "4": "CANCELLED"}
+    assert (states, seconds) == (read, 0.1)
     states, _ = asyncio.run(asked("sacct -X", logger))
-    assert states is not None and states["2"] == "PREEMPTED"
+    assert states is not None and (states["2"], states["4"]) == ("PREEMPTED", "NODE_FAIL")
 
 
 def test_a_query_that_failed_stays_a_query_that_failed() -> None:
     async def query(command: str, logger: object) -> tuple[None, None]:
         return None, None
 
-    answer = asyncio.run(with_preempted_ended(query)("squeue", logging.getLogger("test")))
+    answer = asyncio.run(with_ends_read(query)("squeue", logging.getLogger("test")))
     assert answer == (None, None)
+
+
+def test_another_version_of_the_executor_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def query(command: str, logger: object) -> tuple[dict[str, str], float]:
+        return {}, 0.1
+
+    for installed, count in ((TRIED, 0), ("9.9.9", 1)):
+        caplog.clear()
+        asked = with_ends_read(query, installed)
+        for _ in range(2):
+            asyncio.run(asked("squeue", logging.getLogger("test")))
+        assert caplog.text.count(f"is {installed}; how jobs end") == count
+    pinned = (PROJECT / "requirements-slurm.txt").read_text()
+    assert f"snakemake-executor-plugin-slurm=={TRIED}\n" in pinned
 
 
 def test_a_controller_that_is_silent_once_remembers_as_long_as_it_said_before() -> None:
@@ -92,6 +108,7 @@ def test_the_executor_is_mended_once_and_only_where_it_is(monkeypatch: pytest.Mo
 
     plugin = SimpleNamespace(query_job_status=query, get_min_job_age=lambda: None)
     monkeypatch.setitem(sys.modules, PLUGIN, plugin)  # type: ignore[arg-type]
+    monkeypatch.setattr("spinegrade.runtime.slurm_states.version", lambda _: TRIED)
     mend_slurm_executor()
     mended = plugin.query_job_status
     assert mended is not query and plugin.get_min_job_age() == 300

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
+from cluster_run import missing
 from miniature_run import run_miniature
 
 
@@ -16,3 +18,13 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record = folder / "results" / "miniature" / "run.json"
     (folder / "record.json").write_bytes(record.read_bytes())
     return folder
+
+
+@pytest.fixture(scope="session")
+def installed() -> None:
+    """Skips where there is no SLURM to start or no executor for it."""
+    if programs := missing():
+        packages = "slurmctld slurmd slurm-client munge"
+        pytest.skip(f"slurm: not installed: {programs} (apt-get install {packages})")
+    if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
+        pytest.skip("slurm: no snakemake-executor-plugin-slurm (requirements-slurm.txt)")

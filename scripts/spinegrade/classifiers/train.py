@@ -263,7 +263,8 @@ def train_fold(
         *(len(trainer.inside), len(trainer.trained_on), len(trainer.outside), place, precision),
     )
     kept = Checkpoint(checkpoint, parts, checkpoint_minutes)
-    trainer.run(kept)
+    with kept:
+        trainer.run(kept)
     save_network(weights, trainer.average.model, fold, trainer.trained_on)
     with atomic_path(history) as temporary:
         pd.DataFrame(trainer.history).to_csv(temporary, index=False)

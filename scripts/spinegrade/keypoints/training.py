@@ -93,7 +93,8 @@ def train_keypoints(
         precision=trainer.precision,
     )
     checkpoint = Checkpoint(checkpoint_path, parts, checkpoint_minutes)
-    trainer.run(checkpoint)
+    with checkpoint:
+        trainer.run(checkpoint)
     target = TARGETS[detector["target"]]
     steps = None
     if target.plane == "sagittal":

@@ -107,7 +107,8 @@ def train_one_stage(
         *(len(samples), sum(samples.lengths), len(choosing)),
     )
     checkpoint = Checkpoint(checkpoint_path, parts, checkpoint_minutes)
-    trainer.run(checkpoint)
+    with checkpoint:
+        trainer.run(checkpoint)
     seen = Seen(
         network=settings.name,
         target=settings.target,

@@ -111,7 +111,8 @@ def train_regressor(
         *(len(learning.task), len(set(learning.studies)), len(choosing.task)),
     )
     checkpoint = Checkpoint(checkpoint_path, parts, checkpoint_minutes)
-    trainer.run(checkpoint)
+    with checkpoint:
+        trainer.run(checkpoint)
     seen = Seen(fold, code, tuple(set(learning.studies)), tuple(set(choosing.studies)))
     save_regressor(weights_path, trainer.weights, settings, seen)
     write_text(history_path, pd.DataFrame(trainer.history).to_csv(index=False))

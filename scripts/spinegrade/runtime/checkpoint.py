@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from spinegrade.runtime.files import atomic_path
+from spinegrade.runtime.sigterm import Sigterm
 
 _LOGGER = logging.getLogger("spinegrade")
 _FORMAT = 1
@@ -55,7 +56,8 @@ def training_parts(
 class Checkpoint:
     """The state of one training on disk, bound to ``parts`` (``training_parts``).
 
-    ``minutes`` of work may pass without a save (0: a save at every chance).
+    ``minutes`` of work may pass without a save (0: a save at every chance). In a ``with`` block
+    a SIGTERM makes the next chance a save, which then ends the process by that signal.
     """
 
     def __init__(self, path: str | Path, parts: Mapping[str, Any], minutes: float) -> None:
@@ -63,10 +65,18 @@ class Checkpoint:
         self.parts = dict(parts)
         self.minutes = minutes
         self._saved = time.monotonic()
+        self._sigterm = Sigterm()
+
+    def __enter__(self) -> Checkpoint:
+        self._sigterm.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._sigterm.__exit__(kind)
 
     def is_due(self) -> bool:
-        """Whether ``minutes`` have gone by since the last save, or since the start."""
-        return time.monotonic() - self._saved >= 60 * self.minutes
+        """Whether ``minutes`` have gone by since the last save or the start, or SIGTERM came."""
+        return self._sigterm.came or time.monotonic() - self._saved >= 60 * self.minutes
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Write ``state`` (tensors, numbers, texts, None, lists and dicts of them) atomically."""
@@ -81,6 +91,7 @@ class Checkpoint:
             # Without this a power cut may leave the new name with no content.
             os.fsync(file.fileno())
         self._saved = time.monotonic()
+        self._sigterm.carry_out(self.path)
 
     def save_if_due(self, state: Callable[[], Mapping[str, Any]]) -> None:
         """Save what ``state()`` gives when a save is due."""

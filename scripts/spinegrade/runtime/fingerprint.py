@@ -23,7 +23,10 @@ PACKAGE = "spinegrade"
 # They tell what happens, or decide when and on which device a job runs, never what it computes.
 OUTSIDE = frozenset(
     f"{PACKAGE}.runtime.{name}"
-    for name in ("progress", "training_log", "status", "freshness", "gpu_lease", "run_lock")
+    for name in (
+        *("progress", "training_log", "status", "freshness", "gpu_lease", "run_lock"),
+        "sigterm",
+    )
 )
 # Packages whose name in requirements.txt is not the one they are imported by.
 _PACKAGES = {"cv2": "opencv-python-headless", "sklearn": "scikit-learn", "yaml": "pyyaml"}

@@ -82,7 +82,8 @@ def train_two_stage(
         *(len(samples), len(set(samples.studies)), len(choosing) if names.choosing else 0),
     )
     checkpoint = Checkpoint(checkpoint_path, parts, checkpoint_minutes)
-    trainer.run(checkpoint)
+    with checkpoint:
+        trainer.run(checkpoint)
     seen = Seen(
         grader=settings.name,
         architecture=settings.architecture,
