@@ -71,17 +71,19 @@ def stacks_of(
         ordered.positions_mm, volume.normal, settings.spacing_tolerance_mm, settings.max_spacing_mm
     )
     short = short_runs(runs, cuts, settings.min_run_slices, settings.max_spacing_mm)
+    # Only steps that repeat say how wide a step should be.
+    known = max(map(len, runs)) > 2
+    missing = [_missing(ordered, cut, settings) if known else 0 for cut in cuts]
     notes = [
-        _cut_note(ordered, cut, settings) for cut in cuts if cut.found_mm <= settings.max_spacing_mm
+        _cut_note(ordered.frames, cut, room)
+        for cut, room in zip(cuts, missing, strict=True)
+        if cut.found_mm <= settings.max_spacing_mm
     ]
     stacks = []
     for number, run in enumerate(runs):
         part = ordered.subset(list(run))
         if number in short:
-            beside = cuts[max(number - 1, 0) : number + 1]
-            code = (
-                "GAP" if any(_missing(ordered, cut, settings) for cut in beside) else "UNEVEN_STEPS"
-            )
+            code = "GAP" if any(missing[max(number - 1, 0) : number + 1]) else "UNEVEN_STEPS"
             text = f"{len(run)} slices beside a cut, convert.min_run_slices is "
             notes += leave_out(part.frames, code, f"{text}{settings.min_run_slices}")
             continue
@@ -105,11 +107,10 @@ def _missing(ordered: Parallel, cut: Cut, settings: ConvertSettings) -> int:
     return max(steps - 1, 0) if off <= 2 * max(allowed) else 0
 
 
-def _cut_note(ordered: Parallel, cut: Cut, settings: ConvertSettings) -> Note:
-    after = ordered.frames[cut.before + 1].file
-    between = f"{plain_name(ordered.frames[cut.before].file)} to {plain_name(after)}"
+def _cut_note(frames: list[Frame], cut: Cut, missing: int) -> Note:
+    after = frames[cut.before + 1].file
+    between = f"{plain_name(frames[cut.before].file)} to {plain_name(after)}"
     found = f"{cut.found_mm:.3f} mm from {between}, expected {cut.expected_mm:.3f} mm"
-    missing = _missing(ordered, cut, settings)
     found += f": room for {missing} more" if missing else ": no whole number of steps"
     code = "GAP" if missing else "UNEVEN_STEPS"
     return Note(after, code, found, "slices kept, cut into volumes here")
