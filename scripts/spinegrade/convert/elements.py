@@ -157,8 +157,16 @@ class Elements:
         return Encoding(vr in _SHORT or vr in _LONG, True)
 
 
-def parse(data: bytes, greatest_bytes: int) -> tuple[Elements, Elements]:
-    """Elements of a file's dataset and of its file meta information (without any: empty).
+class Parsed(NamedTuple):
+    """A file's dataset, its file meta information (without any: empty) and transfer syntax ("")."""
+
+    dataset: Elements
+    meta: Elements
+    syntax: str
+
+
+def parse(data: bytes, greatest_bytes: int) -> Parsed:
+    """The elements of a file.
 
     ``greatest_bytes`` bounds what a deflated file may grow to. Raises Refused.
     """
@@ -176,7 +184,7 @@ def parse(data: bytes, greatest_bytes: int) -> tuple[Elements, Elements]:
         start, whole = 0, inflater.eof
     encoding = _encoding(data, start, syntax)
     values, _, cut = _walk(data, start, len(data), encoding, 0)
-    return Elements(data, values, encoding, cut and not whole), meta
+    return Parsed(Elements(data, values, encoding, cut and not whole), meta, syntax)
 
 
 def _file_meta(data: bytes) -> tuple[int, Elements]:

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spinegrade.convert import tags
-from spinegrade.convert.elements import DEFLATED, Elements, parse
+from spinegrade.convert.elements import DEFLATED, Elements, Parsed, parse
 from spinegrade.convert.file_bytes import file_bytes, greatest_bytes, read_all
 from spinegrade.convert.fragments import check_lengths
 from spinegrade.convert.mosaic import is_mosaic, split_mosaic, tile_position
 from spinegrade.convert.no_image import no_image
-from spinegrade.convert.objects import check_picture, sop_class
+from spinegrade.convert.objects import check_picture
 from spinegrade.convert.pixel_format import PixelFormat, read_pixel_format
 from spinegrade.convert.refusals import Refused
 from spinegrade.geometry.stacks import check_orientation, unit_orientation
@@ -80,10 +80,10 @@ def read_frames(path: Path, max_frame_mb: float) -> list[Frame]:
     eight times ``max_frame_mb``, or that would inflate to it, is refused.
     """
     data = _read(path, file_bytes(path, max_frame_mb))
-    elements, meta = parse(data, greatest_bytes(max_frame_mb))
-    value = elements.values.get(tags.PIXEL_DATA)
+    parsed = parse(data, greatest_bytes(max_frame_mb))
+    value = parsed.dataset.values.get(tags.PIXEL_DATA)
     place = None if value is None else (value.start, value.length)
-    return _frames(path, elements, meta, place, False, max_frame_mb)
+    return _frames(path, parsed, place, False, max_frame_mb)
 
 
 def read_headers(path: Path, max_frame_mb: float) -> list[Frame]:
@@ -95,22 +95,25 @@ def read_headers(path: Path, max_frame_mb: float) -> list[Frame]:
     size = file_bytes(path, max_frame_mb)
     data = _read(path, min(size, _HEAD_BYTES))
     place = None
-    elements, meta = parse(data, greatest_bytes(max_frame_mb))
-    value = elements.values.get(tags.PIXEL_DATA)
-    if size > len(data) and (value is None or value.vr in (b"US", b"SS") or _deflated(meta)):
+    parsed = parse(data, greatest_bytes(max_frame_mb))
+    value = parsed.dataset.values.get(tags.PIXEL_DATA)
+    if size > len(data) and (
+        value is None or value.vr in (b"US", b"SS") or parsed.syntax == DEFLATED
+    ):
         data = _read(path, size)
-        elements, meta = parse(data, greatest_bytes(max_frame_mb))
-        value = elements.values.get(tags.PIXEL_DATA)
+        parsed = parse(data, greatest_bytes(max_frame_mb))
+        value = parsed.dataset.values.get(tags.PIXEL_DATA)
         place = None if value is None else (value.start, value.length)
     elif value is not None:
         # The walk has clipped the length to what was read; the declared one stands before.
+        elements = parsed.dataset
         order = "little" if elements.encoding.little else "big"
         declared = int.from_bytes(elements.data[value.start - 4 : value.start], order)
         length = declared if value.start + value.length >= len(elements.data) else value.length
         place = value.start, min(length, max(size, len(elements.data)) - value.start)
-    frames = _frames(path, elements, meta, place, True, max_frame_mb)
+    frames = _frames(path, parsed, place, True, max_frame_mb)
     if place and frames[0].pixels.compressed and frames[0].pixels.frames == 1:
-        check_lengths(elements.view(tags.PIXEL_DATA) or memoryview(b""), place[1])
+        check_lengths(parsed.dataset.view(tags.PIXEL_DATA) or memoryview(b""), place[1])
     return frames
 
 
@@ -125,22 +128,17 @@ def _read(path: Path, size: int) -> bytes:
         raise Refused("UNREADABLE", f"the file cannot be read ({error.strerror})") from error
 
 
-def _deflated(meta: Elements) -> bool:
-    return meta.text(tags.TRANSFER_SYNTAX) == DEFLATED
-
-
 def _frames(
     path: Path,
-    elements: Elements,
-    meta: Elements,
+    parsed: Parsed,
     place: tuple[int, int] | None,
     headers_only: bool,
     max_frame_mb: float,
 ) -> list[Frame]:
+    elements, meta, syntax = parsed
     if tags.ROWS not in elements.values and tags.PIXEL_DATA not in elements.values:
         raise no_image(elements, meta)
-    check_picture(elements, meta)
-    syntax = meta.text(tags.TRANSFER_SYNTAX)
+    sop_class = check_picture(elements, meta)
     pixels = read_pixel_format(elements, syntax, place, headers_only, max_frame_mb)
     instance = elements.number(tags.INSTANCE_NUMBER, -1.0, "InstanceNumber")
     if instance > _GREATEST_INSTANCE:
@@ -151,7 +149,7 @@ def _frames(
     uids = _Uids(
         _uid(elements, tags.STUDY_UID),
         _uid(elements, tags.FRAME_OF_REFERENCE),
-        sop_class(elements, meta),
+        sop_class,
     )
     if pixels.frames == 1 and is_mosaic(elements):
         return _tiles(_frame(path.name, 0, int(instance), pixels, [elements], uids), elements)

@@ -7,7 +7,6 @@ from spinegrade.convert.objects import (
     check_picture,
     class_name,
     is_picture_class,
-    sop_class,
 )
 from spinegrade.convert.refusals import Refused
 
@@ -38,10 +37,9 @@ def no_image(elements: Elements, meta: Elements) -> Refused:
     if broken:
         return Refused("TRUNCATED", broken)
     try:
-        check_picture(elements, meta)
+        uid = check_picture(elements, meta)
     except Refused as refused:
         return refused
-    uid = sop_class(elements, meta)
     if is_picture_class(uid):
         return Refused("TRUNCATED", f"{class_name(uid)} without rows and pixels")
     return Refused("NOT_AN_IMAGE", "neither rows nor pixel data: no DICOM image")

@@ -94,11 +94,16 @@ def sop_class(elements: Elements, meta: Elements) -> bytes:
     return value.strip(b" \0")
 
 
-def check_picture(elements: Elements, meta: Elements) -> None:
-    """Raise Refused NOT_AN_IMAGE for an object that by its own word is no picture of a patient."""
-    found = _why_no_picture(sop_class(elements, meta), elements.raw(tags.MODALITY) or b"")
+def check_picture(elements: Elements, meta: Elements) -> bytes:
+    """The raw SOP class of a picture, see ``sop_class``.
+
+    Raises Refused NOT_AN_IMAGE for an object that by its own word is no picture of a patient.
+    """
+    uid = sop_class(elements, meta)
+    found = _why_no_picture(uid, elements.raw(tags.MODALITY) or b"")
     if found:
         raise Refused("NOT_AN_IMAGE", found)
+    return uid
 
 
 def is_picture_class(uid: bytes) -> bool:

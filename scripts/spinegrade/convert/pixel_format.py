@@ -137,9 +137,9 @@ def read_pixel_format(
     allocated = elements.whole(tags.BITS_ALLOCATED, 16, "BitsAllocated")
     stored = elements.whole(tags.BITS_STORED, allocated, "BitsStored")
     high_bit = elements.whole(tags.HIGH_BIT, stored - 1, "HighBit")
-    if any(tag in elements.values for tag in tags.FLOAT_PIXEL_DATA):
-        raise Refused("UNSUPPORTED_SYNTAX", "float pixels are not read")
     if place is None or not place[1]:
+        if not elements.values.keys().isdisjoint(tags.FLOAT_PIXEL_DATA):
+            raise Refused("UNSUPPORTED_SYNTAX", "float pixels are not read")
         if elements.cut:
             raise Refused("TRUNCATED", "the file ends before its pixel data")
         raise Refused("NO_PIXELS", "there is no pixel data in the file")
@@ -183,6 +183,8 @@ def read_pixel_format(
 
 def _padding(elements: Elements, signed: bool) -> tuple[int, int] | None:
     """The stored values that stand for no picture: from PixelPaddingValue to its limit."""
+    if tags.PADDING not in elements.values:
+        return None
     ends = []
     for tag in (tags.PADDING, tags.PADDING_LIMIT):
         value = elements.raw(tag)

@@ -148,6 +148,8 @@ def _of_one_folder(frames: list[Frame], reject: Reject) -> list[Frame]:
 
 def _without_captures(frames: list[Frame], reject: Reject) -> list[Frame]:
     """Frames without saved screens and results that lie beside a scanner's images."""
+    if len({frame.sop_class for frame in frames}) < 2:
+        return frames
     captures = captures_beside_scans({frame.file: frame.sop_class for frame in frames})
     for file, found in captures.items():
         reject(file, "NOT_AN_IMAGE", found, "file left out")
