@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom_helpers import AXIAL, voxels, write_slice, write_stack
+from dicom_helpers import AXIAL, MR_IMAGE, voxels, write_slice, write_stack
 from pydicom.uid import UID_dictionary
 from spinegrade.convert.header import read_frames, read_headers
 from spinegrade.convert.objects import is_picture_class
@@ -81,6 +81,9 @@ def broken(whole: bytes) -> dict[str, bytes]:
         "is zeros": bytes(len(whole)),
         "begins with zeros": bytes(200) + whole[200:],
         "turns to zeros": whole[:number] + bytes(len(whole) - number),
+        "turns to zeros, of no class": (whole[:number] + bytes(len(whole) - number)).replace(
+            MR_IMAGE.encode(), bytes(len(MR_IMAGE))
+        ),
         # Nothing is cut in two here; that it is an MR image says that there was more.
         "ends between elements": whole[:number],
         "ends before rows": whole[:rows],

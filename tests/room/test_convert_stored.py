@@ -282,6 +282,23 @@ def test_functional_groups_of_unknown_vr_are_read(
     np.testing.assert_array_equal(decode_volume(read_frames(path, 64.0)), volume)
 
 
+def test_sequences_of_unknown_vr_inside_known_groups_are_read(tmp_path: Path) -> None:
+    volume = voxels(4, 12, 10)
+    dataset = enhanced(volume)
+    path = tmp_path / "1.dcm"
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.save_as(path, enforce_file_format=True)
+    data = path.read_bytes().replace(b"\x20\x00\x13\x91SQ", b"\x20\x00\x13\x91UN")
+    assert data.count(b"\x20\x00\x13\x91UN") == len(volume)
+    parts = data.split(b"\x20\x00\x32\x00DS")
+    # Inside, implicit: a length of four bytes in the place of VR and length.
+    data = parts[0] + b"".join(
+        b"\x20\x00\x32\x00" + part[:2] + bytes(2) + part[2:] for part in parts[1:]
+    )
+    path.write_bytes(data)
+    assert [frame.position_mm[2] for frame in read_frames(path, 64.0)] == [0, 3, 6, 9]
+
+
 def test_groups_of_unknown_vr_are_little_endian_in_a_big_endian_file(tmp_path: Path) -> None:
     volume = voxels(4, 12, 10)
     dataset = enhanced(volume)
