@@ -26,13 +26,18 @@ def _text(allowed: tuple[str, ...] | None = None, nullable: bool = False) -> pa.
     return pa.Column("str", checks, nullable=nullable)
 
 
-def _real(low: float | None = None, high: float | None = None, nullable: bool = False) -> pa.Column:
+def _real(
+    low: float | None = None,
+    high: float | None = None,
+    nullable: bool = False,
+    required: bool = True,
+) -> pa.Column:
     checks = []
     if low is not None:
         checks.append(pa.Check.ge(low))
     if high is not None:
         checks.append(pa.Check.le(high))
-    return pa.Column("float64", checks, nullable=nullable, coerce=True)
+    return pa.Column("float64", checks, nullable=nullable, coerce=True, required=required)
 
 
 def _whole(low: int | None = None, high: int | None = None, nullable: bool = False) -> pa.Column:
@@ -101,6 +106,7 @@ SCHEMAS: dict[str, dict[str, pa.Column]] = {
     },
     "folds": {**_STUDY, "fold": _whole(0), "stratum": _whole(0)},
     # One row a volume. affine_00 .. affine_23 map (x_px, y_px, index, 1) to LPS mm, row by row.
+    # Voxels from padding_low to padding_high are no part of the picture; null: there are none.
     "stacks": {
         **_STACK,
         **_SPLIT,
@@ -115,6 +121,8 @@ SCHEMAS: dict[str, dict[str, pa.Column]] = {
         **{f"affine_{row}{column}": _real() for row in range(3) for column in range(4)},
         "intensity_low": _real(),
         "intensity_high": _real(),
+        "padding_low": _real(nullable=True, required=False),
+        "padding_high": _real(nullable=True, required=False),
         "volume": _text(),
     },
     "slices": {
@@ -235,9 +243,13 @@ def check_table(table: pd.DataFrame, kind: str, where: str | Path = "") -> pd.Da
     """Return ``table`` with its columns in schema order and types; refuse what does not fit.
 
     Raises SpinegradeError that names the file, the column, the first offending row and value.
-    Columns outside the schema are refused: a misspelt one would be lost silently.
+    Columns outside the schema are refused: a misspelt one would be lost silently. Those that the
+    schema does not require are null where they are absent.
     """
     columns = SCHEMAS[kind]
+    absent = {c: None for c, rule in columns.items() if not rule.required and c not in table}
+    if absent:
+        table = table.assign(**absent)
     place = f"{where} ({kind} table)" if where else f"{kind} table"
     missing = [c for c in columns if c not in table.columns]
     surplus = [c for c in table.columns if c not in columns]

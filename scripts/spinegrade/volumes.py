@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,6 +27,8 @@ from spinegrade.tables import read_table
 # Data type codes of NIfTI-1 (nifti1.h) that this project writes.
 NIFTI_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 256: "i1", 512: "u2", 768: "u4"}
 _HEADER_BYTES = 348
+# The least and the greatest value of voxels that are no part of the picture.
+Padding = tuple[float, float]
 _CV2_TYPES = ("uint8", "int16", "uint16", "float32")
 
 
@@ -34,7 +37,8 @@ class Stack:
     """One volume of the stacks table: parallel slices of one series.
 
     ``affine`` maps (x_px, y_px, index) to LPS mm; ``index`` grows with the patient axis
-    nearest to the normal (sagittal: right to left, axial: feet to head).
+    nearest to the normal (sagittal: right to left, axial: feet to head). Voxels from
+    ``padding``'s least to its greatest value are no part of the picture.
     """
 
     study: str
@@ -50,6 +54,7 @@ class Stack:
     intensity_low: float
     intensity_high: float
     path: Path
+    padding: Padding | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -67,8 +72,8 @@ class Stack:
         return volume
 
     def window(self, array: NDArray[np.generic]) -> NDArray[np.uint8]:
-        """``array`` windowed to this stack's intensities; see ``window``."""
-        return window(array, self.intensity_low, self.intensity_high)
+        """``array``, voxels of this stack, windowed to its intensities; see ``window``."""
+        return window(array, self.intensity_low, self.intensity_high, self.padding)
 
 
 def load_stacks(paths: Iterable[str | Path]) -> list[Stack]:
@@ -104,9 +109,15 @@ def stacks_of_table(table: pd.DataFrame, convert_folder: Path) -> list[Stack]:
             intensity_low=float(row["intensity_low"]),
             intensity_high=float(row["intensity_high"]),
             path=inside(convert_folder, *row["volume"].split("/")),
+            padding=_padding(row),
         )
         for row in table.to_dict("records")
     ]
+
+
+def _padding(row: dict[str, Any]) -> Padding | None:
+    ends = row["padding_low"], row["padding_high"]
+    return None if any(map(pd.isna, ends)) else (float(ends[0]), float(ends[1]))
 
 
 def open_volume(path: str | Path) -> np.memmap:
@@ -145,18 +156,30 @@ def open_volume(path: str | Path) -> np.memmap:
     raise SpinegradeError(f"{path}: {problem}; remove it and run convert_dicom again")
 
 
-def window(array: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
+def window(
+    array: NDArray[np.generic], low: float, high: float, padding: Padding | None = None
+) -> NDArray[np.uint8]:
     """Map ``low`` .. ``high`` linearly to 0 .. 255, clipped; any shape, returns uint8.
 
-    Integers of 16 bits go through a table, three times as fast as arithmetic. ``high`` not
-    above ``low`` (a constant image) gives zeros.
+    Voxels of ``padding`` are background: 0. Integers of 16 bits go through a table, three times
+    as fast as arithmetic. ``high`` not above ``low`` (a constant image) gives zeros.
     """
     if not high > low:
         return np.zeros(array.shape, np.uint8)
     if array.dtype in (np.uint16, np.int16):
-        values = np.arange(65536, dtype=np.uint16).view(array.dtype).astype(np.float32)
-        return _to_bytes(values, low, high)[np.asarray(array).view(np.uint16)]
-    return _to_bytes(np.asarray(array, np.float32), low, high)
+        values = np.arange(65536, dtype=np.uint16).view(array.dtype)
+        table = _to_bytes(values.astype(np.float32), low, high)
+        if padding is not None:
+            table[_padded(values, padding)] = 0
+        return table[np.asarray(array).view(np.uint16)]
+    found = _to_bytes(np.asarray(array, np.float32), low, high)
+    if padding is not None:
+        found[_padded(array, padding)] = 0
+    return found
+
+
+def _padded(array: NDArray[np.generic], padding: Padding) -> NDArray[np.bool_]:
+    return (array >= padding[0]) & (array <= padding[1])
 
 
 def _to_bytes(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
@@ -170,12 +193,14 @@ def resample_grid(
     grid_affine: Affine,
     shape: tuple[int, int, int],
     fill: float | None = 0.0,
+    padding: tuple[Padding, float] | None = None,
 ) -> NDArray[np.float32]:
     """Sample ``volume`` (z, y, x) on a regular grid in patient space, in one interpolation.
 
     ``grid_affine`` maps the grid's (x, y, index) to LPS mm, ``volume_affine`` the volume's;
     ``shape`` is the grid's (slices, rows, cols). Trilinear; where the grid lies outside the
-    voxel centres it takes ``fill``, or with None the nearest voxel. Returns float32 of ``shape``.
+    voxel centres it takes ``fill``, or with None the nearest voxel. ``padding``: a range of values
+    and the one that such voxels are taken for. Returns float32 of ``shape``.
     """
     to_volume = np.linalg.solve(volume_affine, grid_affine)
     # Rounding of an affine through mm must not push a grid off the slice it coincides with.
@@ -183,10 +208,10 @@ def resample_grid(
         np.abs(to_volume - np.rint(to_volume)) < 1e-7, np.rint(to_volume), to_volume
     )
     if not to_volume[2, :2].any() and volume.dtype.name in _CV2_TYPES:
-        return _resample_parallel(volume, to_volume, shape, fill)
+        return _resample_parallel(volume, to_volume, shape, fill, padding)
     flipped = to_volume[:3, :3][::-1, ::-1]
     return ndimage.affine_transform(
-        volume,
+        _without(volume, padding),
         flipped,
         offset=to_volume[:3, 3][::-1],
         output_shape=shape,
@@ -203,6 +228,7 @@ def _resample_parallel(
     to_volume: Affine,
     shape: tuple[int, int, int],
     fill: float | None,
+    padding: tuple[Padding, float] | None,
 ) -> NDArray[np.float32]:
     """Grid slices parallel to the volume's: each is a blend of at most two remapped slices."""
     out = np.empty(shape, np.float32)
@@ -225,9 +251,9 @@ def _resample_parallel(
         )
         low = int(z)
         share = z - low
-        out[place] = _remap(volume[low], map_x, map_y, border)
+        out[place] = _remap(volume[low], map_x, map_y, border, padding)
         if share > 0.0:
-            above = _remap(volume[low + 1], map_x, map_y, border)
+            above = _remap(volume[low + 1], map_x, map_y, border, padding)
             out[place] += np.float32(share) * (above - out[place])
         if fill is not None:
             beyond = (map_x < 0) | (map_y < 0) | (map_x > width - 1) | (map_y > height - 1)
@@ -240,6 +266,7 @@ def _remap(
     map_x: NDArray[np.float32],
     map_y: NDArray[np.float32],
     border: int,
+    padding: tuple[Padding, float] | None,
 ) -> NDArray[np.float32]:
     """Bilinear samples of one slice at (map_x, map_y), as float32."""
     left = max(int(map_x.min()) - 1, 0)
@@ -249,5 +276,15 @@ def _remap(
     if left >= right or top >= bottom:
         left, top, right, bottom = 0, 0, image.shape[1], image.shape[0]
     # Only the part that is read becomes float; the rest of the slice stays on disk.
-    part = np.ascontiguousarray(image[top:bottom, left:right], np.float32)
+    part = _without(image[top:bottom, left:right], padding)
+    part = np.ascontiguousarray(part, np.float32)
     return cv2.remap(part, map_x - left, map_y - top, cv2.INTER_LINEAR, borderMode=border)
+
+
+def _without(
+    array: NDArray[np.generic], padding: tuple[Padding, float] | None
+) -> NDArray[np.generic]:
+    """``array`` with its padding replaced, as float32; itself where there is none."""
+    if padding is None:
+        return array
+    return np.where(_padded(array, padding[0]), np.float32(padding[1]), array).astype(np.float32)

@@ -309,7 +309,7 @@ def test_a_broken_file_costs_its_slice_only(tmp_path: Path) -> None:
     assert found.pop("8.dcm") in ("TRUNCATED", "DECODE_FAILED")
     assert found == {
         "notes.txt": "NOT_AN_IMAGE",
-        "empty.dcm": "NOT_AN_IMAGE",
+        "empty.dcm": "TRUNCATED",
         "20.dcm": "NO_PIXELS",
         "21.dcm": "NO_GEOMETRY",
         "22.dcm": "BAD_HEADER",

@@ -72,7 +72,8 @@ def _own(frame: Frame) -> Key:
 def _stored_key(frame: Frame) -> Key:
     """Equal for slices stored in the same bytes in the same way."""
     pixels = frame.pixels
-    how = (pixels.syntax, pixels.bits_allocated, pixels.bits_stored, pixels.signed)
+    bits = (pixels.bits_allocated, pixels.bits_stored, pixels.shift)
+    how = (pixels.syntax, *bits, pixels.signed)
     try:
         # A mosaic's tiles share the bytes of their sheet.
         tile = frame.number if pixels.mosaic else 0
@@ -90,7 +91,7 @@ def _coding_may_differ(frames: list[Frame], members: list[int]) -> bool:
     if len(members) < 2 or any(frames[member].pixels.mosaic for member in members):
         return False
     formats = {
-        (p.compressed, p.syntax, p.bits_allocated, p.big_endian)
+        (p.compressed, p.syntax, p.bits_allocated, p.big_endian, p.shift)
         for p in (frames[member].pixels for member in members)
     }
     alike = len({tuple(sorted(frames[member].tags.items())) for member in members})

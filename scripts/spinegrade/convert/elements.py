@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from spinegrade.convert.refusals import Refused
+from spinegrade.convert.tags import PIXEL_DATA, TRANSFER_SYNTAX
 
 _LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 _SHORT = {
@@ -24,14 +25,14 @@ _SHORT = {
 }
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_PIXEL_DATA = 0x7FE00010
-_TRANSFER_SYNTAX = 0x00020010
+_ITEM_LITTLE, _ITEM_BIG = b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00"
 _DEEPEST = 32
 # Far more than any image needs; a file of nothing but empty elements must not fill the memory.
 _MOST_ELEMENTS = 50_000
 _LONGEST_NUMBERS = 4096
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
@@ -41,6 +42,9 @@ class Encoding(NamedTuple):
 
     explicit: bool
     little: bool
+
+
+_UNKNOWN = Encoding(False, True)  # inside a value of unknown VR
 
 
 class Value(NamedTuple):
@@ -117,7 +121,11 @@ class Elements:
             return default
         if len(value) not in (2, 4):
             raise Refused("BAD_HEADER", f"{name} has {len(value)} bytes, expected 2")
-        return int.from_bytes(value, "little" if self.encoding.little else "big")
+        return int.from_bytes(value, "little" if self.is_little(tag) else "big")
+
+    def is_little(self, tag: int) -> bool:
+        """Whether a value's numbers are little endian, as those of unknown VR always are."""
+        return self.encoding.little or self.values[tag].vr == b"UN"
 
     def text(self, tag: int) -> str:
         """A code string or identifier without padding; "" where absent."""
@@ -126,26 +134,45 @@ class Elements:
     def items(self, tag: int) -> list[Elements]:
         """The items of a sequence; none where it is absent."""
         value = self.values.get(tag)
-        return [] if value is None else list(_items(self.data, value, self.encoding, 0))
+        return [] if value is None else list(_items(self.data, value, self._nested(value), 0))
 
     def sequences(self) -> Iterator[int]:
-        """Tags whose value is a sequence (in implicit encoding: looks like one)."""
+        """Tags whose value is a sequence (where the VR does not say so: looks like one)."""
         for tag, value in self.values.items():
-            if value.vr == b"SQ" or (not self.encoding.explicit and self._looks_nested(value)):
+            if value.vr == b"SQ" or (value.vr in (b"UN", b"") and self._looks_nested(value)):
                 yield tag
 
     def _looks_nested(self, value: Value) -> bool:
-        order = "<" if self.encoding.little else ">"
-        start = struct.pack(order + "HH", 0xFFFE, 0xE000)
+        start = _ITEM_LITTLE if self._nested(value).little else _ITEM_BIG
         return value.length >= 8 and self.data.startswith(start, value.start)
 
+    def _nested(self, value: Value) -> Encoding:
+        """The encoding inside a sequence: of unknown VR it is implicit (PS3.5 6.2.2).
 
-def parse(data: bytes, greatest_bytes: int) -> tuple[Elements, str]:
-    """Elements of a file's dataset and its transfer syntax ("" where none is declared).
+        Some writers leave explicit elements there, which the first one shows.
+        """
+        if value.vr != b"UN":
+            return self.encoding
+        vr = self.data[value.start + 12 : value.start + 14]
+        return Encoding(vr in _SHORT or vr in _LONG, True)
+
+
+class Parsed(NamedTuple):
+    """A file's dataset, its file meta information (without any: empty) and transfer syntax ("")."""
+
+    dataset: Elements
+    meta: Elements
+    syntax: str
+
+
+def parse(data: bytes, greatest_bytes: int) -> Parsed:
+    """The elements of a file.
 
     ``greatest_bytes`` bounds what a deflated file may grow to. Raises Refused.
     """
-    start, syntax = _file_meta(data)
+    start, meta = _file_meta(data)
+    syntax = meta.text(TRANSFER_SYNTAX)
+    whole = False
     if syntax == DEFLATED:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
@@ -154,20 +181,21 @@ def parse(data: bytes, greatest_bytes: int) -> tuple[Elements, str]:
             raise Refused("DECODE_FAILED", f"deflated dataset: {error}") from None
         if inflater.unconsumed_tail:
             raise Refused("TOO_LARGE", f"inflates to more than {greatest_bytes / 2**20:.0f} MB")
-        start = 0
+        start, whole = 0, inflater.eof
     encoding = _encoding(data, start, syntax)
     values, _, cut = _walk(data, start, len(data), encoding, 0)
-    return Elements(data, values, encoding, cut), syntax
+    return Parsed(Elements(data, values, encoding, cut and not whole), meta, syntax)
 
 
-def _file_meta(data: bytes) -> tuple[int, str]:
-    """Where the dataset starts and what transfer syntax the file meta information names."""
+def _file_meta(data: bytes) -> tuple[int, Elements]:
+    """Where the dataset starts, and the file meta information before it."""
     start = 132 if data[128:132] == b"DICM" else 0
     if data[start : start + 2] != b"\x02\x00":
-        return start, ""
+        return start, Elements(data, {}, _UNKNOWN)
     explicit = data[start + 4 : start + 6] in _SHORT or data[start + 4 : start + 6] in _LONG
-    meta, stop, _ = _walk(data, start, len(data), Encoding(explicit, True), 0, only_group=2)
-    return stop, Elements(data, meta, Encoding(explicit, True)).text(_TRANSFER_SYNTAX)
+    encoding = Encoding(explicit, True)
+    values, stop, cut = _walk(data, start, len(data), encoding, 0, only_group=2)
+    return stop, Elements(data, values, encoding, cut)
 
 
 def _encoding(data: bytes, start: int, syntax: str) -> Encoding:
@@ -229,13 +257,13 @@ def _walk(
             vr, length = b"", long(data, place)[2]
         if length == _UNDEFINED:
             # Pixel data ends the walk; that of an icon inside a sequence is passed over.
-            if tag == _PIXEL_DATA and not depth:
+            if tag == PIXEL_DATA and not depth:
                 values[tag] = Value(at, end - at, vr)
                 return values, end, False
             # Undefined length in an unknown representation is implicit (PS3.5 6.2.2).
-            inner = Encoding(False, True) if vr == b"UN" else encoding
+            inner = _UNKNOWN if vr == b"UN" else encoding
             stop, cut = _skip_items(data, at, end, inner, depth + 1)
-            values[tag] = Value(at, stop - at, vr if vr == b"SQ" else b"SQ")
+            values[tag] = Value(at, stop - at, vr if vr == b"UN" else b"SQ")
             if cut:
                 return values, end, True
             place = stop

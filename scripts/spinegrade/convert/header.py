@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spinegrade.convert import tags
-from spinegrade.convert.elements import DEFLATED, Elements, parse
+from spinegrade.convert.elements import DEFLATED, Elements, Parsed, parse
+from spinegrade.convert.file_bytes import file_bytes, greatest_bytes, read_all
 from spinegrade.convert.fragments import check_lengths
 from spinegrade.convert.mosaic import is_mosaic, split_mosaic, tile_position
 from spinegrade.convert.no_image import no_image
+from spinegrade.convert.objects import check_picture
 from spinegrade.convert.pixel_format import PixelFormat, read_pixel_format
 from spinegrade.convert.refusals import Refused
 from spinegrade.geometry.stacks import check_orientation, unit_orientation
@@ -43,8 +45,8 @@ class Frame:
     ``orientation`` (6,), unit axes; ``position_mm`` (3,), LPS mm of the first pixel's centre;
     ``spacing_mm`` (2,), between rows and between columns; ``step_mm``, what the header says
     of the distance between slices (0: nothing). ``tags`` are raw values of IDENTITY_TAGS,
-    ``study_uid`` and ``frame_of_reference`` the raw StudyInstanceUID and FrameOfReferenceUID
-    (b"" where absent). None of the three leaves the room.
+    ``study_uid``, ``frame_of_reference`` and ``sop_class`` the raw StudyInstanceUID,
+    FrameOfReferenceUID and SOPClassUID (b"" where absent). None of them leaves the room.
     """
 
     file: str
@@ -60,6 +62,7 @@ class Frame:
     tags: dict[int, bytes]
     study_uid: bytes
     frame_of_reference: bytes
+    sop_class: bytes
 
 
 class _Uids(NamedTuple):
@@ -67,6 +70,7 @@ class _Uids(NamedTuple):
 
     study: bytes
     frame_of_reference: bytes
+    sop_class: bytes
 
 
 def read_frames(path: Path, max_frame_mb: float) -> list[Frame]:
@@ -75,11 +79,11 @@ def read_frames(path: Path, max_frame_mb: float) -> list[Frame]:
     Raises Refused, and nothing else, for whatever the file may hold. A file of more than
     eight times ``max_frame_mb``, or that would inflate to it, is refused.
     """
-    data = _read(path, _file_bytes(path, max_frame_mb))
-    elements, syntax = parse(data, _greatest(max_frame_mb))
-    value = elements.values.get(tags.PIXEL_DATA)
+    data = _read(path, file_bytes(path, max_frame_mb))
+    parsed = parse(data, greatest_bytes(max_frame_mb))
+    value = parsed.dataset.values.get(tags.PIXEL_DATA)
     place = None if value is None else (value.start, value.length)
-    return _frames(path, elements, syntax, place, False, max_frame_mb)
+    return _frames(path, parsed, place, False, max_frame_mb)
 
 
 def read_headers(path: Path, max_frame_mb: float) -> list[Frame]:
@@ -88,47 +92,36 @@ def read_headers(path: Path, max_frame_mb: float) -> list[Frame]:
     As ``read_frames``, with the same refusals as far as a header shows them; the length of
     the pixel data is judged by the file's size. Pixels of such frames raise PixelsNotRead.
     """
-    size = _file_bytes(path, max_frame_mb)
+    size = file_bytes(path, max_frame_mb)
     data = _read(path, min(size, _HEAD_BYTES))
     place = None
-    elements, syntax = parse(data, _greatest(max_frame_mb))
-    value = elements.values.get(tags.PIXEL_DATA)
-    if size > len(data) and (value is None or value.vr in (b"US", b"SS") or syntax == DEFLATED):
+    parsed = parse(data, greatest_bytes(max_frame_mb))
+    value = parsed.dataset.values.get(tags.PIXEL_DATA)
+    if size > len(data) and (
+        value is None or value.vr in (b"US", b"SS") or parsed.syntax == DEFLATED
+    ):
         data = _read(path, size)
-        elements, syntax = parse(data, _greatest(max_frame_mb))
-        value = elements.values.get(tags.PIXEL_DATA)
+        parsed = parse(data, greatest_bytes(max_frame_mb))
+        value = parsed.dataset.values.get(tags.PIXEL_DATA)
         place = None if value is None else (value.start, value.length)
     elif value is not None:
         # The walk has clipped the length to what was read; the declared one stands before.
+        elements = parsed.dataset
         order = "little" if elements.encoding.little else "big"
         declared = int.from_bytes(elements.data[value.start - 4 : value.start], order)
         length = declared if value.start + value.length >= len(elements.data) else value.length
         place = value.start, min(length, max(size, len(elements.data)) - value.start)
-    frames = _frames(path, elements, syntax, place, True, max_frame_mb)
+    frames = _frames(path, parsed, place, True, max_frame_mb)
     if place and frames[0].pixels.compressed and frames[0].pixels.frames == 1:
-        check_lengths(elements.view(tags.PIXEL_DATA) or memoryview(b""), place[1])
+        check_lengths(parsed.dataset.view(tags.PIXEL_DATA) or memoryview(b""), place[1])
     return frames
-
-
-def _greatest(max_frame_mb: float) -> int:
-    return int(8 * max_frame_mb * 2**20)
-
-
-def _file_bytes(path: Path, max_frame_mb: float) -> int:
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise Refused("UNREADABLE", f"the file cannot be opened ({error.strerror})") from error
-    if size > _greatest(max_frame_mb):
-        raise Refused("TOO_LARGE", f"the file has {size / 2**20:.0f} MB")
-    return size
 
 
 def _read(path: Path, size: int) -> bytes:
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return os.read(file, size)
+            return read_all(file, size)
         finally:
             os.close(file)
     except OSError as error:
@@ -137,14 +130,15 @@ def _read(path: Path, size: int) -> bytes:
 
 def _frames(
     path: Path,
-    elements: Elements,
-    syntax: str,
+    parsed: Parsed,
     place: tuple[int, int] | None,
     headers_only: bool,
     max_frame_mb: float,
 ) -> list[Frame]:
+    elements, meta, syntax = parsed
     if tags.ROWS not in elements.values and tags.PIXEL_DATA not in elements.values:
-        raise no_image(elements)
+        raise no_image(elements, meta)
+    sop_class = check_picture(elements, meta)
     pixels = read_pixel_format(elements, syntax, place, headers_only, max_frame_mb)
     instance = elements.number(tags.INSTANCE_NUMBER, -1.0, "InstanceNumber")
     if instance > _GREATEST_INSTANCE:
@@ -152,7 +146,11 @@ def _frames(
     if instance < 0:
         named = path.stem.isascii() and path.stem.isdigit() and len(path.stem) < 10
         instance = float(path.stem) if named else 0.0
-    uids = _Uids(*(_uid(elements, tag) for tag in (tags.STUDY_UID, tags.FRAME_OF_REFERENCE)))
+    uids = _Uids(
+        _uid(elements, tags.STUDY_UID),
+        _uid(elements, tags.FRAME_OF_REFERENCE),
+        sop_class,
+    )
     if pixels.frames == 1 and is_mosaic(elements):
         return _tiles(_frame(path.name, 0, int(instance), pixels, [elements], uids), elements)
     single = pixels.frames == 1
@@ -271,6 +269,7 @@ def _frame(
         tags=_identity_tags(parts),
         study_uid=uids.study,
         frame_of_reference=uids.frame_of_reference,
+        sop_class=uids.sop_class,
     )
 
 

@@ -6,7 +6,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from spinegrade.convert import tags
-from spinegrade.convert.elements import Elements
+from spinegrade.convert.elements import (
+    DEFLATED,
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    IMPLICIT_LITTLE,
+    Elements,
+)
 from spinegrade.convert.fragments import split_frames
 from spinegrade.convert.refusals import Refused
 
@@ -17,6 +23,9 @@ JPEG_LS = {"1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"}
 JPEG_2000 = {f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 92, 93, 201, 202, 203)}
 LOSSY = JPEG_LOSSY | {f"1.2.840.10008.1.2.4.{number}" for number in (81, 91, 93, 203)}
 DECODED = {RLE, *JPEG_LOSSLESS, *JPEG_LOSSY, *JPEG_LS, *JPEG_2000}
+# In which pixels may lie plain. None is declared ("") where there is no file meta information.
+_PLAIN = {"", IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED, *DECODED}
+_PRIVATE = {"1.2.840.113619.5.2": "the private syntax of GE, with big-endian pixels"}
 
 # PackBits turns at best two bytes into 128.
 RLE_GREATEST_RATIO = 64
@@ -50,7 +59,9 @@ class PixelFormat:
     ``rows``, ``cols``: of one slice (of one tile, where there is a ``mosaic``).
     ``compressed``: in fragments, in the transfer syntax ``syntax``; else plain numbers.
     ``data`` is the value of PixelData, None where only the header was read; ``data_bytes``
-    its length in the file.
+    its length in the file. ``shift``: how many bits below the value are not its own (HighBit
+    of files older than 1996). ``padding``: the least and the greatest stored value that stand
+    for no picture (PixelPaddingValue), None where none is declared.
     """
 
     rows: int
@@ -68,6 +79,8 @@ class PixelFormat:
     data_bytes: int
     data: memoryview | None = field(repr=False)
     mosaic: Mosaic | None = None
+    shift: int = 0
+    padding: tuple[int, int] | None = None
 
     @property
     def stored_shape(self) -> tuple[int, int]:
@@ -84,6 +97,13 @@ class PixelFormat:
     def slice_bytes(self) -> int:
         """Bytes of one slice when decoded."""
         return self.rows * self.cols * self.bits_allocated // 8
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The least and the greatest value that the stored bits can hold."""
+        if self.signed:
+            return -(1 << (self.bits_stored - 1)), (1 << (self.bits_stored - 1)) - 1
+        return 0, (1 << self.bits_stored) - 1
 
     def value(self) -> memoryview:
         """The value of PixelData. Raises PixelsNotRead where only the header was read."""
@@ -116,19 +136,26 @@ def read_pixel_format(
     frames = int(elements.number(tags.NUMBER_OF_FRAMES, 1.0, "NumberOfFrames"))
     allocated = elements.whole(tags.BITS_ALLOCATED, 16, "BitsAllocated")
     stored = elements.whole(tags.BITS_STORED, allocated, "BitsStored")
+    high_bit = elements.whole(tags.HIGH_BIT, stored - 1, "HighBit")
     if place is None or not place[1]:
+        if not elements.values.keys().isdisjoint(tags.FLOAT_PIXEL_DATA):
+            raise Refused("UNSUPPORTED_SYNTAX", "float pixels are not read")
         if elements.cut:
             raise Refused("TRUNCATED", "the file ends before its pixel data")
         raise Refused("NO_PIXELS", "there is no pixel data in the file")
     if rows < 1 or cols < 1 or frames < 1 or not 1 <= stored <= allocated:
         found = f"{rows} rows, {cols} columns, {stored} of {allocated} bits"
         raise Refused("BAD_HEADER", f"{found}{', no frames' if frames < 1 else ''}")
+    if not stored - 1 <= high_bit < allocated:
+        found = f"HighBit is {high_bit}, with {stored} of {allocated} bits stored"
+        raise Refused("BAD_HEADER", f"{found}; {stored - 1} was expected")
     if max(rows, cols, frames) > GREATEST_SIZE:
         raise Refused("TOO_LARGE", f"more rows, columns or frames than {GREATEST_SIZE}")
     photometric = elements.text(tags.PHOTOMETRIC)
     grey = photometric in ("MONOCHROME1", "MONOCHROME2", "")
     # Only known words are repeated: a broken file may hold anything in any place.
     known = photometric if photometric in _COLOURS else "an unknown photometric interpretation"
+    signed = elements.whole(tags.REPRESENTATION, 0, "PixelRepresentation") == 1
     pixels = PixelFormat(
         rows=rows,
         cols=cols,
@@ -136,20 +163,38 @@ def read_pixel_format(
         samples=elements.whole(tags.SAMPLES, 1, "SamplesPerPixel"),
         bits_allocated=allocated,
         bits_stored=stored,
-        signed=elements.whole(tags.REPRESENTATION, 0, "PixelRepresentation") == 1,
+        signed=signed,
         inverted=photometric == "MONOCHROME1",
         colour="" if grey else known,
         syntax=syntax,
-        big_endian=not elements.encoding.little,
+        big_endian=not elements.is_little(tags.PIXEL_DATA),
         # What lies there counts, not what is declared: some files declare a compression
         # that their plain pixels do not have.
         compressed=elements.has_fragments(tags.PIXEL_DATA),
         data_bytes=place[1],
         data=None if headers_only else elements.view(tags.PIXEL_DATA),
+        shift=high_bit + 1 - stored,
+        padding=_padding(elements, signed),
     )
     _check_format(pixels)
     _check_size(pixels, max_frame_mb)
     return pixels
+
+
+def _padding(elements: Elements, signed: bool) -> tuple[int, int] | None:
+    """The stored values that stand for no picture: from PixelPaddingValue to its limit."""
+    if tags.PADDING not in elements.values:
+        return None
+    ends = []
+    for tag in (tags.PADDING, tags.PADDING_LIMIT):
+        value = elements.raw(tag)
+        # Of another length it is damaged, and pads nothing.
+        if value is not None and len(value) == 2:
+            order = "little" if elements.is_little(tag) else "big"
+            ends.append(int.from_bytes(value, order, signed=signed))
+        elif tag == tags.PADDING:
+            return None
+    return min(ends), max(ends)
 
 
 def _check_format(pixels: PixelFormat) -> None:
@@ -161,6 +206,16 @@ def _check_format(pixels: PixelFormat) -> None:
         raise Refused("UNSUPPORTED_SYNTAX", f"{pixels.bits_allocated} bits are allocated a pixel")
     if pixels.compressed and pixels.syntax not in DECODED:
         raise Refused("UNSUPPORTED_SYNTAX", f"{_syntax_name(pixels.syntax)}, in fragments")
+    # Some files declare a compression that their plain pixels do not have. A syntax that is not
+    # the standard's may order their bytes in any way.
+    if not pixels.compressed and pixels.syntax not in _PLAIN and not _of_standard(pixels.syntax):
+        raise Refused("UNSUPPORTED_SYNTAX", f"{_syntax_name(pixels.syntax)}, not compressed")
+
+
+def _of_standard(syntax: str) -> bool:
+    from pydicom.uid import UID_dictionary  # see _syntax_name
+
+    return UID_dictionary.get(syntax, ("", ""))[1] == "Transfer Syntax"
 
 
 def _syntax_name(syntax: str) -> str:
@@ -170,6 +225,8 @@ def _syntax_name(syntax: str) -> str:
 
     # Validation would log what it does not know.
     uid = UID(syntax, IGNORE)
+    if syntax in _PRIVATE:
+        return _PRIVATE[syntax]
     return uid.name if uid.is_transfer_syntax else "an unknown transfer syntax"
 
 

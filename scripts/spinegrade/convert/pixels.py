@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from spinegrade.convert.codestreams import decode_codestream
 from spinegrade.convert.header import Frame
+from spinegrade.convert.padding import kept_padding
 from spinegrade.convert.pixel_format import LOSSY, RLE, RLE_GREATEST_RATIO, PixelFormat
 from spinegrade.convert.refusals import Refused
 
 _RLE_HEADER_BYTES = 64
+_MOST_RLE_FILL = 16
 
 
 def stored_dtype(pixels: PixelFormat) -> np.dtype:
@@ -62,68 +64,100 @@ def decode_stored(frame: Frame, out: NDArray[np.generic]) -> None:
     else:
         decoded = decode_codestream(syntax, bytes(data), pixels.stored_shape)
         # Codecs without signs hold the bits of signed numbers.
-        if syntax in LOSSY and (decoded.dtype.kind == "i") == pixels.signed:
+        clipped = syntax in LOSSY and not pixels.shift
+        if clipped and (decoded.dtype.kind == "i") == pixels.signed:
             # Loss may take a value beyond the greatest: it must not come out as the least.
-            decoded = np.clip(decoded, *_limits(pixels))
+            decoded = np.clip(decoded, *pixels.limits)
         out[...] = decoded.astype(out.dtype, copy=False)
     _clear_unused_bits(flat, pixels)
     if pixels.inverted:
-        np.subtract(sum(_limits(pixels)), flat, out=flat)
-
-
-def _limits(pixels: PixelFormat) -> tuple[int, int]:
-    """The least and the greatest value that the stored bits can hold."""
-    if pixels.signed:
-        return -(1 << (pixels.bits_stored - 1)), (1 << (pixels.bits_stored - 1)) - 1
-    return 0, (1 << pixels.bits_stored) - 1
+        np.subtract(sum(pixels.limits), flat, out=flat)
 
 
 def _decode_rle(data: bytes | memoryview, flat: NDArray[np.generic]) -> None:
     expected = flat.nbytes
     if expected > RLE_GREATEST_RATIO * len(data):
         raise Refused("TRUNCATED", f"{len(data)} bytes cannot hold {expected} bytes of pixels")
-    kind = np.dtype(f"<u{flat.itemsize}")
     try:
-        if flat.itemsize == 2:
-            written = _decode_rle_16(data, flat)
-        else:
-            written = len(imagecodecs.dicomrle_decode(data, kind, out=flat.view(np.uint8)))
+        written = _decode_segments(data, flat)
     except (RuntimeError, ValueError) as error:  # the codec's own error is a RuntimeError
         raise Refused("DECODE_FAILED", f"RLE: {error}"[:120]) from error
     if written != expected:
         raise Refused("TRUNCATED", f"{written} bytes of pixels, expected {expected}")
 
 
-def _decode_rle_16(data: bytes | memoryview, flat: NDArray[np.generic]) -> int:
-    """Decode the two segments of 16-bit pixels (high bytes, low bytes); bytes decoded.
+def _decode_segments(data: bytes | memoryview, flat: NDArray[np.generic]) -> int:
+    """Decode the segments of a frame, one a byte of a pixel, the highest first; bytes decoded.
 
     By segment and merged by OpenCV: two thirds of the time of dicomrle_decode, which writes
     every other byte. Raises ValueError or the codec's RuntimeError for a damaged stream.
     """
     if len(data) < _RLE_HEADER_BYTES:
         raise ValueError(f"{len(data)} bytes hold no header")
-    segments, high, low = struct.unpack_from("<3I", data)
-    if segments != 2 or not _RLE_HEADER_BYTES <= high <= low <= len(data):
-        raise ValueError(f"{segments} segments at {high} and {low} in {len(data)} bytes")
-    lows, highs = np.empty((2, 1, flat.size), np.uint8)
-    written = len(imagecodecs.packbits_decode(data[high:low], out=highs[0]))
-    written += len(imagecodecs.packbits_decode(data[low:], out=lows[0]))
-    cv2.merge([lows, highs], flat.view(np.uint8).reshape(1, -1, 2))
+    count = flat.itemsize
+    segments, *starts = struct.unpack_from(f"<{count + 1}I", data)
+    places = [_RLE_HEADER_BYTES, *starts, len(data)]
+    if segments != count or places != sorted(places):
+        raise ValueError(f"{segments} segments at {starts} in {len(data)} bytes")
+    ends = [*starts[1:], len(data)]
+    planes = np.empty((count, 1, flat.size), np.uint8)
+    written = 0
+    for start, end, plane in zip(starts, ends, planes, strict=True):
+        written += _decode_segment(data[start:end], plane[0])
+    whole = flat.view(np.uint8)
+    if count == 1:
+        whole[:] = planes[0, 0]
+    else:
+        cv2.merge(list(planes[::-1]), whole.reshape(1, -1, count))
     return written
 
 
+def _decode_segment(data: bytes | memoryview, out: NDArray[np.uint8]) -> int:
+    """Decode one segment; bytes decoded.
+
+    Writers fill segments up to an even length, a multiple of four or more with zeros. The codec
+    bears one; two more read as a run of one byte too many. So they are taken off by pairs until
+    the rest fills ``out`` and no more: taken off too far, it no longer does.
+    """
+    for filled in range(0, _MOST_RLE_FILL, 2):
+        try:
+            return len(imagecodecs.packbits_decode(data[: len(data) - filled], out=out))
+        except RuntimeError:
+            if bytes(data[-filled - 2 :][:2]) != b"\0\0":
+                raise
+    raise ValueError(f"more than {_MOST_RLE_FILL} zeros behind a segment")
+
+
 def _clear_unused_bits(flat: NDArray[np.generic], pixels: PixelFormat) -> None:
-    """Bits above BitsStored hold overlays in old files: clear them, or extend the sign."""
+    """Bits beside the stored ones hold overlays in old files: clear them, or extend the sign.
+
+    Padding that the stored bits cannot hold stays as delivered. Raises Refused BAD_HEADER where
+    HighBit says that values are shifted and they are not.
+    """
     spare = pixels.bits_allocated - pixels.bits_stored
     if not spare:
         return
+    if pixels.shift:
+        if not _beyond(flat, pixels) and np.bitwise_or.reduce(flat) & ((1 << pixels.shift) - 1):
+            found = f"HighBit says that values lie {pixels.shift} bits higher than they do"
+            raise Refused("BAD_HEADER", found)
+        np.right_shift(flat, pixels.shift, out=flat)
+    if not _beyond(flat, pixels):
+        return
+    kept = kept_padding(flat, pixels)
     if pixels.signed:
-        half = 1 << (pixels.bits_stored - 1)
-        if flat.max() >= half or flat.min() < -half:
-            np.left_shift(flat, spare, out=flat)
-            np.right_shift(flat, spare, out=flat)
-    elif flat.max() >> pixels.bits_stored:
-        np.bitwise_and(flat, (1 << pixels.bits_stored) - 1, out=flat)
+        np.left_shift(flat, spare, out=flat)
+        np.right_shift(flat, spare, out=flat)
+    else:
+        np.bitwise_and(flat, pixels.limits[1], out=flat)
+    if kept is not None:
+        flat[kept[0]] = kept[1]
+
+
+def _beyond(flat: NDArray[np.generic], pixels: PixelFormat) -> bool:
+    """Whether a value is more than the stored bits can hold."""
+    low, high = pixels.limits
+    return bool(flat.max() > high or (pixels.signed and flat.min() < low))
 
 
 class FramesRefused(Exception):

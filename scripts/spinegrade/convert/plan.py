@@ -188,7 +188,7 @@ def _volumes(group: Parallel, plan: _Plan) -> list[Parallel]:
     if places is None:
         parts = parts_off_one_line(group, settings)
     elif len(places) == 1:
-        text = f"{len(group.frames)} images at one position"
+        text = f"all {len(group.frames)} images say the same position"
         plan.notes += leave_out(group.frames, "NOT_A_VOLUME", text)
         return []
     else:

@@ -14,12 +14,14 @@ REFUSALS: dict[str, str] = {
     "NOT_FETCHED": "fetch the file; what lies here only points to it",
     "OTHER_FOLDER": "put the files of the series themselves into its folder, all in one place",
     "OTHER_STUDY": "move it to its own study's folder; its header names another study",
-    "NOT_AN_IMAGE": "nothing, or remove the file; it is no DICOM image",
+    "NOT_AN_IMAGE": "nothing, or remove the file; it is no picture of the patient",
     "BAD_HEADER": "export the file again; its header contradicts itself or cannot be read",
     "NO_PIXELS": "export the file again with its pixel data",
     "TRUNCATED": "copy the file again; it ends before its pixels do",
-    "UNSUPPORTED_SYNTAX": "convert the file to Explicit VR Little Endian",
-    "DECODE_FAILED": "export the file again; its compressed pixels are damaged",
+    "UNSUPPORTED_SYNTAX": (
+        "convert the file to Explicit VR Little Endian, in whole numbers of 8, 16 or 32 bits"
+    ),
+    "DECODE_FAILED": "copy the file again, or export it again; its compressed pixels are damaged",
     "COLOUR": "nothing; colour images (screenshots, fused images) are not converted",
     "MOSAIC": "export the series as single slices; this image shows many and does not say how",
     "TOO_LARGE": "check the file, or raise convert.max_frame_mb or convert.max_series_mb",
@@ -31,7 +33,9 @@ REFUSALS: dict[str, str] = {
     "OTHER_SERIES": "leave one series in the folder; the description can fit only one",
     "OTHER_SOURCE": "deliver these slices as a series of their own if they are wanted",
     "DUPLICATE_SLICE": "remove the repeated slice if another than the one kept is wanted",
-    "NOT_A_VOLUME": "nothing; a film or repeated single slice is no volume",
+    "NOT_A_VOLUME": (
+        "export them with their own positions; nothing, if they show one slice again and again"
+    ),
     "AMBIGUOUS_VOLUMES": "deliver one volume a series; no tag tells these apart",
     "GANTRY_TILT": "resample the series to slices above one another",
     "TOO_FEW_SLICES": "lower convert.min_slices if such short series are wanted",

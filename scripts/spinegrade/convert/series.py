@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from spinegrade.convert.header import read_frames
 from spinegrade.convert.nifti import write_volume
+from spinegrade.convert.padding import inside_range, settle_padding
 from spinegrade.convert.pixels import FramesRefused, Scratch, decode_volume
 from spinegrade.convert.plan import PlannedStack, plan_series
 from spinegrade.convert.refusals import plain_name, refusal_row
@@ -94,7 +95,8 @@ def _write_stack(
     scratch: Scratch,
 ) -> None:
     volume = decode_volume(stack.frames, scratch)
-    low, high = intensity_window(volume)
+    padding = settle_padding(volume, stack.frames)
+    low, high = intensity_window(volume, padding)
     study_folder = inside(folder / "volumes", source.study)
     path = inside(study_folder, f"{source.series}_{number}.nii")
     write_volume(path, volume, stack.affine, low, high)
@@ -115,6 +117,8 @@ def _write_stack(
             **affine_to_columns(stack.affine),
             "intensity_low": low,
             "intensity_high": high,
+            "padding_low": None if padding is None else padding[0],
+            "padding_high": None if padding is None else padding[1],
             "volume": path.relative_to(folder).as_posix(),
         }
     )
@@ -138,10 +142,13 @@ def _write_stack(
         )
 
 
-def intensity_window(volume: NDArray[np.generic]) -> tuple[float, float]:
+def intensity_window(
+    volume: NDArray[np.generic], padding: tuple[float, float] | None = None
+) -> tuple[float, float]:
     """The 0.5 and 99.5 percentiles of a volume (z, y, x), for display and normalisation.
 
     16-bit volumes: the exact value below which that share of voxels lies, from a histogram.
+    Voxels from ``padding``'s least to its greatest value do not count.
     """
     shares = np.array(WINDOW_PERCENTILES) / 100
     if volume.dtype in (np.uint16, np.int16):
@@ -153,8 +160,12 @@ def intensity_window(volume: NDArray[np.generic]) -> tuple[float, float]:
         if least:
             image = image - np.uint16(least & 0xFFFF)
         counts = cv2.calcHist([image], [0], None, [span], [0, span]).ravel()
+        if padding is not None:
+            values = np.arange(least, least + span)
+            counts[inside_range(values, padding)] = 0
         below = np.cumsum(counts, dtype=np.float64)
         low, high = np.searchsorted(below, shares * below[-1]) + least
         return float(low), float(high)
-    low, high = np.quantile(volume, shares)
+    picture = volume if padding is None else volume[~inside_range(volume, padding)]
+    low, high = np.quantile(picture, shares)
     return float(low), float(high)

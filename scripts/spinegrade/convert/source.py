@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from spinegrade.convert.header import Frame, read_headers
+from spinegrade.convert.objects import captures_beside_scans
 from spinegrade.convert.refusals import Refused, plain_name, refusal_row
 from spinegrade.convert.settings import ConvertSettings
 from spinegrade.errors import SpinegradeError
@@ -115,7 +116,8 @@ def read_series(
             text = f"more than {MOST_SLICES} slices"
             reject(None, "TOO_LARGE", text, "series left out")
             return []
-    return _of_one_study(_of_one_folder(frames, reject), source.study, reject)
+    frames = _of_one_folder(_without_captures(frames, reject), reject)
+    return _of_one_study(frames, source.study, reject)
 
 
 def _place(folder: Path, name: str) -> Path:
@@ -142,6 +144,16 @@ def _of_one_folder(frames: list[Frame], reject: Reject) -> list[Frame]:
     text = f"its slices lie in {len(by_folder)} folders below its own: {named}"
     reject(None, "OTHER_FOLDER", text, "series left out")
     return []
+
+
+def _without_captures(frames: list[Frame], reject: Reject) -> list[Frame]:
+    """Frames without saved screens and results that lie beside a scanner's images."""
+    if len({frame.sop_class for frame in frames}) < 2:
+        return frames
+    captures = captures_beside_scans({frame.file: frame.sop_class for frame in frames})
+    for file, found in captures.items():
+        reject(file, "NOT_AN_IMAGE", found, "file left out")
+    return [frame for frame in frames if frame.file not in captures] if captures else frames
 
 
 def _of_one_study(frames: list[Frame], study: str, reject: Reject) -> list[Frame]:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spinegrade.geometry.affine import Affine, normal, to_mm
 from spinegrade.rois.settings import InPlane, RoiSet
-from spinegrade.volumes import Stack, resample_grid
+from spinegrade.volumes import Stack, resample_grid, window
 
 # In LPS: where a crop's x and y grow. Sagittal: to the back, to the feet. Axial: to the
 # patient's left, to the back. So crops look alike however a scanner stored its rows.
@@ -174,9 +174,11 @@ def read_crop(
         grid[:3, axis] = affine[:3, axis] / parts
         grid[:3, 3] -= grid[:3, axis] * (parts - 1) / 2
     fine_shape = (shape[0], shape[1] * finer[1], shape[2] * finer[0])
-    values = resample_grid(volume, stack.affine, grid, fine_shape, fill=None)
+    # Padding is background before it is blended with the picture beside it.
+    padding = None if stack.padding is None else (stack.padding, stack.intensity_low)
+    values = resample_grid(volume, stack.affine, grid, fine_shape, fill=None, padding=padding)
     values = values.reshape(shape[0], shape[1], finer[1], shape[2], finer[0]).mean(axis=(2, 4))
-    pixels = stack.window(values)
+    pixels = window(values, stack.intensity_low, stack.intensity_high)
     pixels[:, _outside(stack, affine, shape)] = 0
     return pixels
 
