@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from spinegrade.convert import tags
 from spinegrade.convert.elements import DEFLATED, Elements, parse
 from spinegrade.convert.fragments import check_lengths
 from spinegrade.convert.mosaic import is_mosaic, split_mosaic, tile_position
+from spinegrade.convert.no_image import no_image
 from spinegrade.convert.pixel_format import PixelFormat, read_pixel_format
 from spinegrade.convert.refusals import Refused
 from spinegrade.geometry.stacks import check_orientation, unit_orientation
@@ -41,7 +43,8 @@ class Frame:
     ``orientation`` (6,), unit axes; ``position_mm`` (3,), LPS mm of the first pixel's centre;
     ``spacing_mm`` (2,), between rows and between columns; ``step_mm``, what the header says
     of the distance between slices (0: nothing). ``tags`` are raw values of IDENTITY_TAGS,
-    ``study_uid`` the raw StudyInstanceUID (both never leave the room).
+    ``study_uid`` and ``frame_of_reference`` the raw StudyInstanceUID and FrameOfReferenceUID
+    (b"" where absent). None of the three leaves the room.
     """
 
     file: str
@@ -56,6 +59,14 @@ class Frame:
     intercept: float
     tags: dict[int, bytes]
     study_uid: bytes
+    frame_of_reference: bytes
+
+
+class _Uids(NamedTuple):
+    """Raw identifiers that all frames of a file share."""
+
+    study: bytes
+    frame_of_reference: bytes
 
 
 def read_frames(path: Path, max_frame_mb: float) -> list[Frame]:
@@ -133,9 +144,7 @@ def _frames(
     max_frame_mb: float,
 ) -> list[Frame]:
     if tags.ROWS not in elements.values and tags.PIXEL_DATA not in elements.values:
-        if elements.cut and elements.data[128:132] == b"DICM":
-            raise Refused("TRUNCATED", "the file ends inside its header")
-        raise Refused("NOT_AN_IMAGE", "neither rows nor pixel data: no DICOM image")
+        raise no_image(elements)
     pixels = read_pixel_format(elements, syntax, place, headers_only, max_frame_mb)
     instance = elements.number(tags.INSTANCE_NUMBER, -1.0, "InstanceNumber")
     if instance > _GREATEST_INSTANCE:
@@ -143,14 +152,18 @@ def _frames(
     if instance < 0:
         named = path.stem.isascii() and path.stem.isdigit() and len(path.stem) < 10
         instance = float(path.stem) if named else 0.0
-    uid = (elements.raw(tags.STUDY_UID) or b"").strip(b" \0")
+    uids = _Uids(*(_uid(elements, tag) for tag in (tags.STUDY_UID, tags.FRAME_OF_REFERENCE)))
     if pixels.frames == 1 and is_mosaic(elements):
-        return _tiles(_frame(path.name, 0, int(instance), pixels, [elements], uid), elements)
+        return _tiles(_frame(path.name, 0, int(instance), pixels, [elements], uids), elements)
     single = pixels.frames == 1
     return [
-        _frame(path.name, number, int(instance) if single else number + 1, pixels, part, uid)
+        _frame(path.name, number, int(instance) if single else number + 1, pixels, part, uids)
         for number, part in enumerate(_frame_parts(elements, pixels.frames))
     ]
+
+
+def _uid(elements: Elements, tag: int) -> bytes:
+    return (elements.raw(tag) or b"").strip(b" \0")
 
 
 def _tiles(sheet: Frame, elements: Elements) -> list[Frame]:
@@ -214,7 +227,7 @@ def _frame(
     instance: int,
     pixels: PixelFormat,
     parts: list[Elements],
-    study_uid: bytes,
+    uids: _Uids,
 ) -> Frame:
     orientation = _first(parts, tags.ORIENTATION, 6, "ImageOrientationPatient")
     position = _first(parts, tags.POSITION, 3, "ImagePositionPatient")
@@ -256,7 +269,8 @@ def _frame(
         slope=1.0 if slope is None or abs(slope[0]) < _LEAST_SLOPE else slope[0],
         intercept=0.0 if intercept is None else intercept[0],
         tags=_identity_tags(parts),
-        study_uid=study_uid,
+        study_uid=uids.study,
+        frame_of_reference=uids.frame_of_reference,
     )
 
 

@@ -11,6 +11,7 @@ REFUSALS: dict[str, str] = {
     "NO_FILES": "copy the series again, or leave its row out of the series descriptions",
     "UNSAFE_PATH": "rename the folder or file to plain letters, digits, dots, dashes",
     "UNREADABLE": "make the file readable, or copy it again",
+    "NOT_FETCHED": "fetch the file; what lies here only points to it",
     "OTHER_STUDY": "move it to its own study's folder; its header names another study",
     "NOT_AN_IMAGE": "nothing, or remove the file; it is no DICOM image",
     "BAD_HEADER": "export the file again; its header contradicts itself or cannot be read",
