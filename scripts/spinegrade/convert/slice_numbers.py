@@ -16,8 +16,9 @@ from spinegrade.geometry.affine import AFFINE_COLUMNS
 
 _SERIES = ["study", "series"]
 _PLACE = [*_SERIES, "stack", "index"]
-# A number of up to nine digits, as header.py takes it where the header has none.
-_NUMBER = r"^(\d{1,9})(?:\.[A-Za-z]\w*)?$"
+# A number of up to nine digits, as header.py takes it where the header has none; a file may lie
+# in a folder below the series' own.
+_NUMBER = r"(?:^|/)(\d{1,9})(?:\.[A-Za-z]\w*)?$"
 # Candidates closer than this are one place: volumes at the same positions (echoes, time points).
 SAME_PLACE_MM = 0.1
 _MOST_FILES = 3
