@@ -103,3 +103,12 @@ def test_a_series_of_which_one_point_is_located_is_judged_in_space_alone() -> No
     lost = recesses & (points["level"] != "l1_l2")
     points.loc[lost, ["stack", "index", "x_mm", "y_mm", "z_mm"]] = float("nan")
     assert told(points) == set()
+
+
+def test_slices_may_be_nullable_integers() -> None:
+    points = spine()
+    lost = cell(points, SUBARTICULAR, "l4_l5", "left")
+    points.loc[lost, ["stack", "index", "x_mm", "y_mm", "z_mm"]] = float("nan")
+    points = points.astype({"stack": "Int64", "index": "Int64"})
+    assert told(points) == set()
+    assert count_numbers(points).recess_pairs == 5

@@ -12,7 +12,8 @@ def judge(points: pd.DataFrame) -> pd.DataFrame:
     """Findings on ``points`` (see ``points_of_tables``): row, code, found, expected.
 
     ``row``: place of the point in ``points``, counted from 0. A point may have several. Points
-    without a place, and the points of a cell that has several, are held against no others.
+    without a place or in a series of another kind, and the points of a cell that has several, are
+    held against no others.
     """
     points = add_context(points)
     unlocated = points[points["code"].notna()]
@@ -20,10 +21,10 @@ def judge(points: pd.DataFrame) -> pd.DataFrame:
         findings(part.index, str(code), part["found"], "a slice of that number")
         for code, part in unlocated.groupby("code")
     ]
-    single += [cells.outside(points), cells.other_kind(points), cells.repeated(points)]
-    single.append(cells.twice(points))
-    several = pd.concat([single[-1], single[-2]])["row"]
-    sure = points[~points["placeless"]].drop(index=several, errors="ignore")
+    own = [cells.other_kind(points), cells.repeated(points), cells.twice(points)]
+    single += [cells.outside(points), *own]
+    doubtful = pd.concat(own)["row"]
+    sure = points[~points["placeless"]].drop(index=doubtful, errors="ignore")
     related = [
         rule(sure)
         for rule in (

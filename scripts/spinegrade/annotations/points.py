@@ -44,7 +44,9 @@ def add_context(points: pd.DataFrame) -> pd.DataFrame:
     (ambiguous, or outside its image). ``in_space``: judged by its patient position; all other
     points are judged by numbers and pixels, but only in series of which no point is located.
     """
-    points = points.reset_index(drop=True)
+    # Slices may be nullable integers, whose comparisons are neither true nor false.
+    known = dict.fromkeys(["stack", "index", "rows", "cols"], "float64")
+    points = points.reset_index(drop=True).astype(known)
     located = points["x_mm"].notna()
     in_space = located.groupby([points["study"], points["series"]]).transform("any")
     outside = outside_image(points)
@@ -60,7 +62,7 @@ def add_context(points: pd.DataFrame) -> pd.DataFrame:
 def outside_image(points: pd.DataFrame) -> pd.Series:
     """Whether each point lies outside its image; false where its size is not known."""
     x, y = points["x_px"], points["y_px"]
-    rows, cols = points["rows"].astype(float), points["cols"].astype(float)
+    rows, cols = points["rows"], points["cols"]
     return (x < -0.5) | (y < -0.5) | (x > cols - 0.5) | (y > rows - 0.5)
 
 

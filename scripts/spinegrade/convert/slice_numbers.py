@@ -86,9 +86,8 @@ def _places(slices: pd.DataFrame, copies: pd.DataFrame) -> pd.DataFrame:
     places["instance_number"] = places["instance_number"].astype("Int64")
     alone = places.groupby([*_SERIES, "file"])["index"].transform("size") == 1
     places["named"] = name_numbers(places["file"]).where(alone)
-    places["place"] = places.groupby(_PLACE).ngroup()
-    by_number = places.groupby([*_SERIES, "instance_number"])["place"]
-    places["shared"] = by_number.transform("nunique") > 1
+    by_number = places.groupby([*_SERIES, "instance_number"])["file"]
+    places["shared"] = by_number.transform("size") > 1
     return places.rename_axis("entry").reset_index()
 
 

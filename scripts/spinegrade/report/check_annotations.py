@@ -147,10 +147,10 @@ def _pictures(checked: CheckedAnnotations) -> list[Figure | Note]:
     found = checked.findings[checked.findings["code"].isin(_OF_PLACE)]
     located = add_context(checked.points)
     located = located[located["x_mm"].notna()]
-    found = found[found["study"].isin(located["study"])]
-    worst = found.groupby("study").size().sort_values(ascending=False, kind="stable")
     key = ["study", "series", "condition", "level", "side", "instance_number"]
     marked = pd.MultiIndex.from_frame(found[key].astype({"instance_number": "int64"}))
+    found = found[marked.isin(pd.MultiIndex.from_frame(located[key]))]
+    worst = found.groupby("study").size().sort_values(ascending=False, kind="stable")
     figures: list[Figure | Note] = []
     for study in worst.index[:MOST_STUDIES]:
         points = located[located["study"] == study]

@@ -13,7 +13,7 @@ _MARKERS = {"left": ">", "right": "<", "central": "o"}
 
 
 def points_in_space(points: pd.DataFrame, contradicting: pd.Series) -> str:
-    """A study's points from its right side and from the front, in mm.
+    """A study's points from the left and from the front, in mm.
 
     ``points``: located ones, with condition, level, side, ``rank`` and x_mm, y_mm, z_mm.
     ``contradicting``: whether each is circled. From the front the patient's left is at the right.
@@ -24,7 +24,11 @@ def points_in_space(points: pd.DataFrame, contradicting: pd.Series) -> str:
             _columns(axes, points, across)
             _circles(axes, points[contradicting.to_numpy()], across)
             axes.set_aspect("equal", adjustable="datalim")
-        side.set(xlabel="to the back (mm)", ylabel="to the head (mm)", title="From the right")
+        side.set(
+            xlabel="to the back (mm)",
+            ylabel="to the head (mm)",
+            title="From the left, as a sagittal image",
+        )
         front.set(xlabel="to the patient's left (mm)", title="From the front, as an axial image")
         handles = [
             side.plot([], [], "-", color=_COLOURS[name])[0]
@@ -52,7 +56,8 @@ def _columns(axes: Axes, points: pd.DataFrame, across: str) -> None:
 
 def _circles(axes: Axes, points: pd.DataFrame, across: str) -> None:
     axes.plot(points[across], points["z_mm"], "o", ms=11, mfc="none", mec=SECOND, mew=1.4, zorder=3)
-    for across_mm, z_mm, level in zip(points[across], points["z_mm"], points["level"], strict=True):
+    named = points.drop_duplicates("level", keep="last")
+    for across_mm, z_mm, level in zip(named[across], named["z_mm"], named["level"], strict=True):
         axes.annotate(
             level_word(level), (across_mm, z_mm), (9, 3), textcoords="offset points", color=SECOND
         )
