@@ -44,7 +44,12 @@ def main(job: Any) -> None:
     studies = read_table(job.input.studies, "studies")
     limits = {**block, "annotations.leave_out": job.params.leave_out}
     checked = CheckedCohort(
-        surveyed.verdicts, rejected, studies, {**ACTIONS, **REFUSALS}, limits, annotations
+        surveyed.verdicts,
+        rejected,
+        studies,
+        {**ACTIONS, **REFUSALS},
+        limits,
+        annotations=annotations,
     )
     write_page(job.output.page, checked, job.params.cohort)
 
