@@ -8,7 +8,7 @@ it a phantom cohort of --studies studies is made. It is copied into memory (/dev
 is one), and its train studies appear there --copies times under ids of their own, as hard links.
 Each round, from a warm cache, checks the whole cohort in one process, then in --processes
 processes (their start included), and reads all headers with pydicom, nothing else done with
-them. Timed is all that the stage does: series table, headers, verdicts, points, the tables, the page.
+them. Timed is all that the stage does: series table, headers, verdicts, points, tables, page.
 Printed are files a second a core, by the clock and by processor time (what a core that nobody
 else uses would reach), medians over the rounds with the extremes; then the peak memory of a
 process that checks the cohort, and of one of its workers.
