@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from dicom_helpers import AXIAL, SAGITTAL, voxels, write_stack
+from dicom_helpers import AXIAL, SAGITTAL, voxels, write_slice, write_stack
 from spinegrade.annotations.codes import ADVICE
 from spinegrade.convert.landmarks import locate_shard
 from spinegrade.convert.settings import ConvertSettings
@@ -138,6 +140,31 @@ def test_after_conversion_the_same_points_are_left_out(
     assert sorted(gone["series"]) == sorted(told["series"])
     assert len(gone) == {"impossible": 6, "all": 9, "none": 4}[leave_out]
     assert len(read_table(places[0], "located_landmarks")) == 16 - len(gone)
+
+
+def test_a_point_on_a_copy_is_placed_where_the_kept_slice_lies(tmp_path: Path) -> None:
+    deliver(tmp_path)
+    volume = voxels(12, 40, 80)
+    # Slice 6 again, under another number; slice 7 again, as a file of another name.
+    position = np.array([-20.0, -8.0, 20.0])
+    write_slice(tmp_path / "images" / "1" / "13" / "30.dcm", volume[5], AXIAL, position, 30)
+    images = tmp_path / "images" / "1" / "13"
+    shutil.copy(images / "7.dcm", images / "31.dcm")
+    points = [
+        point("1", "3", LEFT, "l3_l4", 30, 50, 20),
+        point("1", "3", LEFT, "l2_l3", 31, 50, 20),
+    ]
+    write_table(tmp_path / "landmarks.parquet", pd.DataFrame(points), "landmarks")
+    found = surveyed(tmp_path)
+    assert found.annotations.empty
+    assert found.points["z_mm"].tolist() == [20.0, 24.0]
+    convert_shard(tmp_path / "series.parquet", 0, tmp_path, tmp_path / "convert", {}, "code")
+    kinds = ("stacks", "slices", "copies", "rejected")
+    converted = {kind: tmp_path / "convert" / "0" / f"{kind}.parquet" for kind in kinds}
+    given = (tmp_path / "landmarks.parquet", tmp_path / "studies.parquet")
+    places = (tmp_path / "located.parquet", tmp_path / "gone.parquet")
+    locate_shard(*given, converted, 0, "impossible", *places)
+    assert read_table(places[0], "located_landmarks")["z_mm"].tolist() == [20.0, 24.0]
 
 
 def test_the_page_tells_points_pictures_and_frames(folder: Path) -> None:

@@ -64,16 +64,16 @@ def find_candidates(
     found = pd.concat([numbered, named], ignore_index=True).drop_duplicates(["point", "entry"])
     found["by_number"] = found["instance_number"] == found["asked"]
     found["by_name"] = (found["named"] == found["asked"]).fillna(False).astype(bool)
-    both = found["by_number"] & found["by_name"]
-    settled = both.groupby(found["point"]).transform("any").astype(bool)
-    found = found[both | ~settled]
+    both = (found["by_number"] & found["by_name"]).astype(bool)
+    settled = set(found.loc[both, "point"])
+    found = found[both | ~found["point"].isin(settled)]
     found = found.sort_values(["point", "stack", "index", "entry"], kind="stable")
     affines = stacks[[*_SERIES, "stack", *AFFINE_COLUMNS]]
     found = found.merge(affines, on=[*_SERIES, "stack"], how="left", validate="many_to_one")
     position = _positions(found)
     for axis, column in enumerate(("x_mm", "y_mm", "z_mm")):
         found[column] = position[:, axis]
-    return Candidates(found, _lost(asked, places, rejected, set(found.loc[both, "point"])))
+    return Candidates(found, _lost(asked, places, rejected, settled))
 
 
 def _places(slices: pd.DataFrame, copies: pd.DataFrame) -> pd.DataFrame:

@@ -14,20 +14,23 @@ from spinegrade.convert.plan import PlannedStack
 from spinegrade.convert.refusals import plain_name
 from spinegrade.convert.source import SeriesSource
 from spinegrade.geometry.affine import AFFINE_COLUMNS, Affine
-from spinegrade.tables import empty_table
 
 _SLICES = ["study", "series", "stack", "index", "instance_number", "file"]
 
 
 @dataclass(frozen=True)
 class StackPlaces:
-    """One stack: affine to LPS mm, image size in px, numbers (n,) and files by index."""
+    """One stack: affine to LPS mm, image size in px, numbers (n,) and files by index.
+
+    ``copies``: (index of the kept slice, number, file) of slices left out as its exact copies.
+    """
 
     affine: Affine
     rows: int
     cols: int
     numbers: NDArray[np.int64]
     files: tuple[str, ...]
+    copies: tuple[tuple[int, int, str], ...]
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,11 @@ def series_places(source: SeriesSource, planned: list[PlannedStack]) -> SeriesPl
             stack.frames[0].pixels.cols,
             np.array([frame.instance_number for frame in stack.frames], np.int64),
             tuple(plain_name(frame.file) for frame in stack.frames),
+            tuple(
+                (index, frame.instance_number, plain_name(frame.file))
+                for index, members in stack.copies.items()
+                for frame in members
+            ),
         )
         for stack in planned
     )
@@ -69,11 +77,13 @@ def place_tables(places: Iterable[SeriesPlaces]) -> dict[str, pd.DataFrame]:
     """Tables ``stacks`` (geometry alone), ``slices`` (without position) and ``copies``."""
     stacks: list[tuple[object, ...]] = []
     slices: list[tuple[object, ...]] = []
+    copies: list[tuple[object, ...]] = []
     for one in places:
         for number, stack in enumerate(one.stacks):
             key = (one.study, one.series, number)
             affine = stack.affine[:3].ravel().tolist()
             stacks.append((*key, one.plane, one.weighting, stack.rows, stack.cols, *affine))
+            copies += [(*key, *copy) for copy in stack.copies]
             slices += [
                 (*key, index, instance, file)
                 for index, (instance, file) in enumerate(
@@ -84,7 +94,7 @@ def place_tables(places: Iterable[SeriesPlaces]) -> dict[str, pd.DataFrame]:
     return {
         "stacks": pd.DataFrame(stacks, columns=columns),
         "slices": pd.DataFrame(slices, columns=_SLICES),
-        "copies": empty_table("copies"),
+        "copies": pd.DataFrame(copies, columns=_SLICES),
     }
 
 
