@@ -192,7 +192,7 @@ def test_the_page_tells_points_pictures_and_frames(folder: Path) -> None:
 def test_nothing_to_tell_and_nothing_annotated(folder: Path) -> None:
     found = surveyed(folder)
     clean = CheckedAnnotations(found.points[:1], found.annotations[:0], 3, 0, ADVICE)
-    assert annotations_line(clean) == "1 annotated points: nothing contradicts."
+    assert annotations_line(clean) == "Annotated points: 1; nothing contradicts."
     assert [block.kind for block in annotations(clean).blocks] == ["note", "cards", "table"]
     none = CheckedAnnotations(found.points[:0], found.annotations[:0], 0, 0, ADVICE)
     assert annotations(none).blocks == [Note("The cohort has no annotated points.", "missing")]

@@ -122,7 +122,8 @@ def choose(candidates: Candidates, count: int) -> tuple[pd.DataFrame, pd.Series]
     """
     table, lost = candidates
     by_point = table.groupby("point")
-    spread = by_point[["x_mm", "y_mm", "z_mm"]].agg(np.ptp).max(axis=1)
+    position = by_point[["x_mm", "y_mm", "z_mm"]]
+    spread = (position.max() - position.min()).max(axis=1)
     numbered = by_point["by_number"].any()
     # A name alone counts where the slice's header shares its number with others, and so cannot
     # be what the point's number goes by.

@@ -50,7 +50,7 @@ def annotations_line(checked: CheckedAnnotations) -> str:
     gone = len(found[found["left_out"]].drop_duplicates(key))
     total = len(checked.points)
     if not told:
-        return f"{total:,} annotated points: nothing contradicts."
+        return f"Annotated points: {total:,}; nothing contradicts."
     return (
         f"{told:,} of {total:,} annotated points contradict others or their images; "
         f"{gone:,} are left out of training."
