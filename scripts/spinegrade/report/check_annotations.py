@@ -69,11 +69,12 @@ def annotations(checked: CheckedAnnotations) -> Section:
         section.blocks += [_by_code(checked), _listed(checked), *_pictures(checked)]
     section.blocks.append(_numbers(checked))
     if checked.differing:
-        section.blocks.append(Note(_frames(checked)))
+        section.blocks.append(Note(frames_line(checked)))
     return section
 
 
-def _frames(checked: CheckedAnnotations) -> str:
+def frames_line(checked: CheckedAnnotations) -> str:
+    """In how many studies the series name different frames of reference, and what that means."""
     return (
         f"In {checked.differing:,} of {checked.framed:,} studies the series name different frames "
         "of reference. Anonymisers often give every series its own, so this alone is held "

@@ -11,7 +11,12 @@ import pandas as pd
 
 from spinegrade.names import CUT_CODES, NOTE_CODES
 from spinegrade.report import figures_check
-from spinegrade.report.check_annotations import CheckedAnnotations, annotations, annotations_line
+from spinegrade.report.check_annotations import (
+    CheckedAnnotations,
+    annotations,
+    annotations_line,
+    frames_line,
+)
 from spinegrade.report.parts import Card, Cards, Figure, Note, Section, Table
 from spinegrade.report.render import write_sections
 
@@ -276,3 +281,5 @@ def write_page(path: str, checked: CheckedCohort, cohort: str) -> None:
     _LOGGER.info("%s", line)
     if checked.annotations is not None:
         _LOGGER.info("%s", annotations_line(checked.annotations))
+        if checked.annotations.differing:
+            _LOGGER.info("%s", frames_line(checked.annotations))
