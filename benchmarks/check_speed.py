@@ -8,7 +8,7 @@ it a phantom cohort of --studies studies is made. It is copied into memory (/dev
 is one), and its train studies appear there --copies times under ids of their own, as hard links.
 Each round, from a warm cache, checks the whole cohort in one process, then in --processes
 processes (their start included), and reads all headers with pydicom, nothing else done with
-them. Timed is all that the stage does: series table, headers, verdicts, both tables, the page.
+them. Timed is all that the stage does: series table, headers, verdicts, points, tables, page.
 Printed are files a second a core, by the clock and by processor time (what a core that nobody
 else uses would reach), medians over the rounds with the extremes; then the peak memory of a
 process that checks the cohort, and of one of its workers.
@@ -38,11 +38,14 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
+from spinegrade.annotations.codes import ADVICE
 from spinegrade.cohort.index import index_cohort
 from spinegrade.cohort.layout import REQUIRED, TRAIN_IMAGES, csv_path
 from spinegrade.convert.refusals import REFUSALS
 from spinegrade.convert.settings import ConvertSettings
-from spinegrade.convert.survey import LEAST_FILES_A_PROCESS, survey_cohort
+from spinegrade.convert.survey import LEAST_FILES_A_PROCESS, survey_with_places
+from spinegrade.convert.survey_landmarks import survey_landmarks
+from spinegrade.report.check_annotations import CheckedAnnotations
 from spinegrade.report.check_page import CheckedCohort, write_page
 from spinegrade.tables import read_table, write_table
 
@@ -83,11 +86,22 @@ def multiply(given: Path, target: Path, copies: int) -> None:
 def check(cohort: Path, root: Path, out: Path, processes: int) -> None:
     """What the stage does, file by file."""
     settings = ConvertSettings()
-    verdicts, rejected = survey_cohort(cohort / "series.parquet", root, settings, processes)
+    surveyed = survey_with_places(cohort / "series.parquet", root, settings, processes)
+    series = read_table(cohort / "series.parquet", "series")
+    landmarks = read_table(cohort / "landmarks.parquet", "landmarks")
+    points = survey_landmarks(landmarks, series, surveyed, "impossible")
+    verdicts, rejected, told = surveyed.verdicts, surveyed.rejected, points.annotations
     write_table(out / "verdicts.parquet", verdicts, "verdicts")
     write_table(out / "rejected.parquet", rejected, "rejected")
+    write_table(out / "annotations.parquet", told, "annotations")
     studies = read_table(cohort / "studies.parquet", "studies")
-    checked = CheckedCohort(verdicts, rejected, studies, REFUSALS, asdict(settings))
+    frames = points.frames
+    annotations = CheckedAnnotations(
+        points.points, told, frames.studies, len(frames.differing), ADVICE
+    )
+    checked = CheckedCohort(
+        verdicts, rejected, studies, REFUSALS, asdict(settings), annotations=annotations
+    )
     write_page(str(out / "check_cohort.html"), checked, "benchmark")
 
 

@@ -5,9 +5,11 @@ rule check_cohort:
         studies=out("cohort", "studies.parquet"),
         series=out("cohort", "series.parquet"),
         rejected=out("cohort", "rejected.parquet"),
+        landmarks=out("cohort", "landmarks.parquet"),
     output:
         verdicts=out("check", "verdicts.parquet"),
         rejected=out("check", "rejected.parquet"),
+        annotations=out("check", "annotations.parquet"),
         page=out("check", "check_cohort.html"),
     log:
         log_of("check_cohort"),
@@ -29,12 +31,13 @@ rule check_cohort:
                 "resources/report/page.css",
             ),
         ),
-        digest=cohort_digest("files", "series"),
+        digest=cohort_digest("files", "series", "landmarks"),
         math_threads=1,
         cohort=COHORT,
         root=lambda w: cohort_root(),
         settings=config["convert"],
+        leave_out=config["annotations"]["leave_out"],
     message:
-        "Checking the headers of every series before anything is converted"
+        "Checking the headers of every series and the annotated points before anything is converted"
     script:
         "../scripts/check_cohort.py"

@@ -40,6 +40,7 @@ rule locate_landmarks:
         stacks=out("convert", "{shard}", "stacks.parquet"),
         slices=out("convert", "{shard}", "slices.parquet"),
         copies=out("convert", "{shard}", "copies.parquet"),
+        refused=out("convert", "{shard}", "rejected.parquet"),
     output:
         located=out("convert", "{shard}", "landmarks.parquet"),
         rejected=out("convert", "{shard}", "landmarks_rejected.parquet"),
@@ -58,6 +59,7 @@ rule locate_landmarks:
         code=code_fingerprint("locate_landmarks"),
         upstream=lambda w: made_with("index_cohort"),
         digest=shard_digest("landmarks"),
+        leave_out=config["annotations"]["leave_out"],
         math_threads=1,
     message:
         "Locating the annotated points of shard {wildcards.shard}"

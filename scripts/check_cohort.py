@@ -4,32 +4,53 @@ import os
 from typing import Any
 
 import pandas as pd
+from spinegrade.annotations.codes import ADVICE
 from spinegrade.cohort.left_out import ACTIONS
 from spinegrade.convert.refusals import REFUSALS
 from spinegrade.convert.settings import ConvertSettings
-from spinegrade.convert.survey import survey_cohort
+from spinegrade.convert.survey import survey_with_places
+from spinegrade.convert.survey_landmarks import survey_landmarks
 from spinegrade.runtime.stage import run_stage
 from spinegrade.tables import read_table, write_table
 
 
 def main(job: Any) -> None:
-    """Read the headers of the cohort; write the two tables and the page."""
+    """Read the headers of the cohort; write the three tables and the page."""
     # Imported here: worker processes import this file and draw nothing.
+    from spinegrade.report.check_annotations import CheckedAnnotations
     from spinegrade.report.check_page import CheckedCohort, write_page
 
     block = dict(job.params.settings)
     # --cores may promise more than the machine has.
     processes = min(int(job.threads), os.cpu_count() or 1)
-    verdicts, found = survey_cohort(
+    surveyed = survey_with_places(
         job.input.series, job.params.root, ConvertSettings.of(block), processes
     )
+    points = survey_landmarks(
+        read_table(job.input.landmarks, "landmarks"),
+        read_table(job.input.series, "series"),
+        surveyed,
+        job.params.leave_out,
+    )
     left_out = read_table(job.input.rejected, "rejected")
-    rejected = pd.concat([left_out, found], ignore_index=True)
-    write_table(job.output.verdicts, verdicts, "verdicts")
+    rejected = pd.concat([left_out, surveyed.rejected], ignore_index=True)
+    write_table(job.output.verdicts, surveyed.verdicts, "verdicts")
     write_table(job.output.rejected, rejected, "rejected")
-    advice = {**ACTIONS, **REFUSALS}
+    write_table(job.output.annotations, points.annotations, "annotations")
+    frames = points.frames
+    annotations = CheckedAnnotations(
+        points.points, points.annotations, frames.studies, len(frames.differing), ADVICE
+    )
     studies = read_table(job.input.studies, "studies")
-    checked = CheckedCohort(verdicts, rejected, studies, advice, block)
+    limits = {**block, "annotations.leave_out": job.params.leave_out}
+    checked = CheckedCohort(
+        surveyed.verdicts,
+        rejected,
+        studies,
+        {**ACTIONS, **REFUSALS},
+        limits,
+        annotations=annotations,
+    )
     write_page(job.output.page, checked, job.params.cohort)
 
 

@@ -9,9 +9,14 @@ def main(job):
     locate_shard(
         job.input.landmarks,
         job.input.studies,
-        job.input.stacks,
-        job.input.slices,
+        {
+            "stacks": job.input.stacks,
+            "slices": job.input.slices,
+            "copies": job.input.copies,
+            "rejected": job.input.refused,
+        },
         int(job.wildcards.shard),
+        job.params.leave_out,
         job.output.located,
         job.output.rejected,
     )

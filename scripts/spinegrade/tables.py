@@ -170,6 +170,18 @@ SCHEMAS: dict[str, dict[str, pa.Column]] = {
         "slice_spacing_mm": _real(0.0, nullable=True),
         "tilt_degrees": _real(0.0, 90.0, nullable=True),
     },
+    # One row a point and code: what contradicts in the annotated points. left_out: whether the
+    # point is left out of training (for this code or another one of its own).
+    "annotations": {
+        **_STUDY,
+        "series": _text(),
+        "instance_number": _whole(0),
+        **_CELL,
+        "code": _text(),
+        "found": _text(),
+        "expected": _text(),
+        "left_out": pa.Column("bool", coerce=True),
+    },
     # Landmarks after convert (located) and keypoints: the same columns.
     "located_landmarks": _POINT,
     "keypoints": _POINT,

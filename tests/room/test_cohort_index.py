@@ -164,9 +164,6 @@ REFUSALS = [
     ("train_label_coordinates.csv", "20.25", "", ["bad coordinate", "y is ''"]),
     ("train_label_coordinates.csv", ",2,Spinal", ",2.5,Spinal",
      ["bad instance number", "instance_number is '2.5'"]),
-    ("train_label_coordinates.csv", "102,1022,", "101,1012,",
-     ["duplicated row", "line 3 repeats", "101, 1012, spinal_canal_stenosis, l1_l2, central",
-      "of line 2"]),
     ("train_label_coordinates.csv", ",x,y", ",x,z", ["missing column", "no column 'y'"]),
     ("sample_submission.csv", "900_spinal_canal_stenosis_l1_l2", "900_spinal_canal_stenosis_l9",
      ["unknown condition or level", "'900_spinal_canal_stenosis_l9'"]),
@@ -341,6 +338,15 @@ def test_points_of_a_series_or_study_that_is_not_there(root: Path) -> None:
     ]
     assert cohort.rejected.iloc[1]["found"].startswith("2 points of train_label_coordinates.csv")
     assert len(cohort.landmarks) == 6
+
+
+def test_two_points_of_one_cell_are_handed_on(root: Path) -> None:
+    with (root / "train_label_coordinates.csv").open("a") as stream:
+        stream.write("101,1012,1,Spinal Canal Stenosis,L1/L2,3,4\n")
+    landmarks = read_cohort(root, 1).landmarks
+    cell = landmarks[(landmarks["series"] == "1012") & (landmarks["level"] == "l1_l2")]
+    assert len(cell) == 2
+    assert [tuple(row) for row in cell[["instance_number", "x_px"]].to_numpy()][-1] == (1, 3)
 
 
 def test_test_study_without_images_stays_for_the_submission(root: Path) -> None:

@@ -12,7 +12,10 @@ import pydicom
 import pytest
 import SimpleITK
 from spinegrade import names
-from spinegrade.convert.landmarks import locate_landmarks
+from spinegrade.annotations.judge import judge
+from spinegrade.annotations.meeting import MEET_MM, level_marks
+from spinegrade.annotations.points import add_context
+from spinegrade.convert.landmarks import locate_landmarks, place_points
 from spinegrade.convert.series import Converted, convert_series
 from spinegrade.convert.settings import ConvertSettings
 from spinegrade.convert.source import SeriesSource
@@ -139,6 +142,15 @@ def test_all_annotated_points_are_located_and_left_lies_left(real: Real) -> None
         index=["condition", "level"], columns="side", values="x_mm"
     )
     assert len(both) == 10 and (both["left"] > both["right"]).all()
+
+
+def test_the_check_finds_nothing_in_it(real: Real) -> None:
+    points = place_points(real.landmarks, real.stacks, real.slices)
+    assert judge(points).empty
+    marks = level_marks(add_context(points)).set_index("rank")[["x_mm", "y_mm", "z_mm"]]
+    middles = [marks.loc[rank] - marks.loc[rank].mean() for rank in range(5)]
+    # No two series can then be farther apart than the check allows.
+    assert max(np.linalg.norm(part, axis=1).max() for part in middles) < MEET_MM / 2
 
 
 def plane_distance(header: pydicom.Dataset, point_mm: np.ndarray) -> float:

@@ -21,7 +21,7 @@ ROOMS = {
     "phantom",
     "regressors",
 }
-SHARED_FOLDERS = {"geometry", "imaging", "losses", "metrics", "models", "runtime"}
+SHARED_FOLDERS = {"annotations", "geometry", "imaging", "losses", "metrics", "models", "runtime"}
 
 
 def imports() -> dict[str, set[str]]:

@@ -108,6 +108,13 @@ def from_test_study(study: str) -> set[str]:
     )
 
 
+def from_landmarks() -> set[str]:
+    """Locating the points of all shards, the trainings that learn from them, all that follows."""
+    return jobs("locate_landmarks", SHARDS) | from_detectors(
+        list(DETECTORS), list(FOLDS), list(DETECTORS)
+    )
+
+
 PACKAGE = "scripts/spinegrade"
 # What is edited: a file, a pattern in it, what stands in its place.
 EDITS: dict[str, tuple[str, str, str, set[str]]] = {
@@ -138,6 +145,24 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
         r"\Z",
         "\nHALF = 0.5\n",
         jobs("crop_rois", DETECTOR_OF, SHARDS) | from_classifiers(*CLASSIFIERS),
+    ),
+    "which annotated points are left out": (
+        "workflow_config.yaml",
+        r"leave_out: impossible",
+        "leave_out: all",
+        from_landmarks(),
+    ),
+    "a rule that judges annotated points": (
+        f"{PACKAGE}/annotations/levels.py",
+        r"OFF_LINE, OFF_END = 0\.5",
+        "OFF_LINE, OFF_END = 0.6",
+        from_landmarks(),
+    ),
+    "what the check of annotated points tells beside": (
+        f"{PACKAGE}/annotations/counts.py",
+        r"\Z",
+        "\nMORE = 1\n",
+        set(),
     ),
     "one detector's learning rate": (
         "workflow_config.yaml",

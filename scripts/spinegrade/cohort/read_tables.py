@@ -109,10 +109,12 @@ def read_series(root: str, name: str, problems: Problems) -> dict[tuple[str, str
 
 
 def read_landmarks(root: str, problems: Problems) -> list[Landmark]:
-    """Annotated points of ``train_label_coordinates.csv``; further columns are passed over."""
+    """Annotated points of ``train_label_coordinates.csv``; further columns are passed over.
+
+    Several points of one cell are all kept: docs/annotations.md says what becomes of them.
+    """
     file = read_csv_file(root, LANDMARKS, LANDMARK_COLUMNS, problems, rename=snake)
     found: list[Landmark] = []
-    seen: dict[tuple[str, ...], int] = {}
     if file is None:
         return found
     for line, row in file.records(LANDMARK_COLUMNS):
@@ -131,12 +133,7 @@ def read_landmarks(root: str, problems: Problems) -> list[Landmark]:
             continue
         if not (good_study and good_series) or place is None or None in point:
             continue
-        condition, level, side = place
-        key = (study, series, condition, level, side)
-        what = "study, series, condition, level, side"
-        if check_new(file.name, line, key, what, seen, problems):
-            number = int(instance.split(".")[0])
-            found.append(Landmark(study, series, number, *place, *point))
+        found.append(Landmark(study, series, int(instance.split(".")[0]), *place, *point))
     return found
 
 

@@ -2,89 +2,128 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from spinegrade.convert.refusals import refusal_row
-from spinegrade.geometry.affine import affine_from_columns, to_mm
-from spinegrade.tables import SCHEMAS, read_table, write_table
+from spinegrade.annotations import codes
+from spinegrade.annotations.judge import judge, left_out_rows
+from spinegrade.annotations.points import CELL, POSITION
+from spinegrade.convert.slice_numbers import choose, find_candidates
+from spinegrade.tables import SCHEMAS, empty_table, read_table, write_table
+
+_LOGGER = logging.getLogger("spinegrade")
+_SERIES = ["study", "series"]
+
+
+def place_points(
+    landmarks: pd.DataFrame,
+    stacks: pd.DataFrame,
+    slices: pd.DataFrame,
+    copies: pd.DataFrame | None = None,
+    rejected: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Each landmark on its slice, as ``annotations.points`` has them; rows as in ``landmarks``.
+
+    All arguments are tables of those kinds, of the same series. A point is found through its
+    series, instance number and file name (slice_numbers.py), never through order; where several
+    slices fit that lie at one place, the first stack counts.
+    """
+    points = landmarks.reset_index(drop=True).astype({"instance_number": "int64"})
+    candidates = find_candidates(
+        points,
+        stacks,
+        slices,
+        empty_table("copies") if copies is None else copies,
+        empty_table("rejected") if rejected is None else rejected,
+    )
+    chosen, ambiguous = choose(candidates, len(points))
+    chosen = chosen.set_index("point")[["stack", "index", *POSITION]].reindex(points.index)
+    points = points.join(chosen)
+    kinds = stacks.drop_duplicates(_SERIES)[[*_SERIES, "plane", "weighting"]]
+    points = points.merge(kinds, on=_SERIES, how="left", validate="many_to_one")
+    sizes = stacks[[*_SERIES, "stack", "rows", "cols"]]
+    points = points.merge(sizes, on=[*_SERIES, "stack"], how="left", validate="many_to_one")
+    without = pd.Series(codes.WITHOUT_SLICE, points.index, dtype="object")
+    code = without.mask(ambiguous.notna(), codes.AMBIGUOUS).mask(points["stack"].notna(), None)
+    lost = ("; " + candidates.lost + " was left out").reindex(points.index).fillna("")
+    found = ambiguous.fillna("no slice of that number was converted" + lost)
+    return points.assign(code=code, found=found.where(code.notna(), None))
 
 
 def locate_landmarks(
-    landmarks: pd.DataFrame, stacks: pd.DataFrame, slices: pd.DataFrame
+    landmarks: pd.DataFrame,
+    stacks: pd.DataFrame,
+    slices: pd.DataFrame,
+    copies: pd.DataFrame | None = None,
+    refused: pd.DataFrame | None = None,
+    leave_out: str | Sequence[str] = "impossible",
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The tables ``located_landmarks`` and ``rejected`` for the landmarks of some studies.
 
-    A point is found through (study, series, instance number), never through order; where
-    several slices bear that number (volumes at the same positions) the first stack counts.
-    Points without a converted slice or outside the image are rejected. Confidence is 1,
-    source "annotated".
+    ``refused``: what conversion left out. ``leave_out``: as ``annotations.leave_out`` of the
+    configuration (docs/annotations.md). Of a cell in a series one point at most is located.
+    Confidence is 1, source "annotated".
     """
-    key = ["study", "series", "instance_number"]
-    slices = slices.sort_values(["study", "series", "stack", "index"]).drop_duplicates(key)
-    slices = slices[[*key, "stack", "index"]].astype({"instance_number": "int64"})
-    points = landmarks.astype({"instance_number": "int64"}).merge(
-        slices, on=key, how="left", validate="many_to_one"
-    )
-    rows_of = {(r["study"], r["series"], int(r["stack"])): r for r in stacks.to_dict("records")}
-    located, rejected = [], []
-    for point in points.to_dict("records"):
-        name = f"{point['condition']} {point['level']} {point['side']}"
-        where = f"{name}, instance {point['instance_number']}"
-        if pd.isna(point["index"]):
-            found = f"{where}: no slice of that number was converted"
-            rejected.append(_row(point, "LANDMARK_WITHOUT_SLICE", found))
-            continue
-        stack = rows_of[point["study"], point["series"], int(point["stack"])]
-        x, y, index = point["x_px"], point["y_px"], int(point["index"])
-        if not (-0.5 <= x <= stack["cols"] - 0.5 and -0.5 <= y <= stack["rows"] - 0.5):
-            found = f"{where}: ({x:.1f}, {y:.1f}) px in {stack['cols']} x {stack['rows']}"
-            rejected.append(_row(point, "LANDMARK_OUTSIDE_IMAGE", found))
-            continue
-        x_mm, y_mm, z_mm = to_mm(affine_from_columns(stack), [[x, y, index]])[0]
-        located.append(
-            {
-                **{c: point[c] for c in ("study", "series", "condition", "level", "side")},
-                "stack": int(point["stack"]),
-                "index": index,
-                "x_px": x,
-                "y_px": y,
-                "x_mm": x_mm,
-                "y_mm": y_mm,
-                "z_mm": z_mm,
-                "confidence": 1.0,
-                "source": "annotated",
-            }
-        )
+    points = place_points(landmarks, stacks, slices, copies, refused)
+    found = judge(points)
+    gone = left_out_rows(found, codes.codes_left_out(leave_out))
+    located = points.drop(index=gone["row"]).drop_duplicates([*_SERIES, *CELL])
+    located = located.assign(confidence=1.0, source="annotated")
+    told = found[~found["row"].isin(gone["row"])]
+    for code, count in told["code"].value_counts().sort_index().items():
+        _LOGGER.info("%s: %d points, kept; check_cohort tells which", code, count)
     return (
-        pd.DataFrame(located, columns=list(SCHEMAS["located_landmarks"])),
-        pd.DataFrame(rejected, columns=list(SCHEMAS["rejected"])),
+        located[list(SCHEMAS["located_landmarks"])].reset_index(drop=True),
+        _rejected(points, gone),
     )
 
 
-def _row(point: dict[str, object], code: str, found: str) -> dict[str, object]:
-    return refusal_row(
-        str(point["study"]), str(point["series"]), None, code, found, "landmark left out"
-    )
+def _rejected(points: pd.DataFrame, gone: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the table rejected for findings whose points are left out."""
+    lost = points.loc[gone["row"]]
+    rows = [
+        {
+            "study": point["study"],
+            "series": point["series"],
+            "file": None,
+            "code": one["code"],
+            "found": f"{point['condition']} {point['level']} {point['side']}, instance "
+            f"{point['instance_number']}: {one['found']}",
+            "action": f"landmark left out; {codes.ADVICE[one['code']]}",
+        }
+        for point, one in zip(lost.to_dict("records"), gone.to_dict("records"), strict=True)
+    ]
+    return pd.DataFrame(rows, columns=list(SCHEMAS["rejected"]))
 
 
 def locate_shard(
     landmarks: str | Path,
     studies: str | Path,
-    stacks: str | Path,
-    slices: str | Path,
+    converted: dict[str, str | Path],
     shard: int,
+    leave_out: str | Sequence[str],
     located: str | Path,
     rejected: str | Path,
 ) -> None:
-    """Locate the landmarks of one shard's studies and write both tables."""
+    """Locate the landmarks of one shard's studies and write both tables.
+
+    ``converted``: paths of the shard's tables stacks, slices, copies and rejected.
+    """
     known = read_table(studies, "studies")
     wanted = set(known.loc[(known["shard"] == shard) & known["problem"].isna(), "study"])
     points = read_table(landmarks, "landmarks")
     points = points[points["study"].isin(wanted)]
+    tables = {kind: read_table(path, kind) for kind, path in converted.items()}
     found, lost = locate_landmarks(
-        points, read_table(stacks, "stacks"), read_table(slices, "slices")
+        points,
+        tables["stacks"],
+        tables["slices"],
+        tables["copies"],
+        tables["rejected"],
+        leave_out,
     )
     write_table(located, found, "located_landmarks")
     write_table(rejected, lost, "rejected")

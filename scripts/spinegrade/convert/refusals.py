@@ -43,8 +43,6 @@ REFUSALS: dict[str, str] = {
     "UNEVEN_A_LITTLE": "nothing; positions in full precision would place slices exactly",
     "TURNED_A_LITTLE": "nothing",
     "SEVERAL_SOURCES": "nothing, or keep the one that is wanted",
-    "LANDMARK_WITHOUT_SLICE": "check series and instance number of the annotated point",
-    "LANDMARK_OUTSIDE_IMAGE": "check the coordinates of the annotated point",
 }
 
 

@@ -34,6 +34,7 @@ from spinegrade.convert.source import (
     series_folder,
     stray_series,
 )
+from spinegrade.convert.survey_places import SeriesPlaces, series_places
 from spinegrade.geometry.stacks import tilt_degrees
 from spinegrade.names import NOTE_CODES
 from spinegrade.runtime.progress import Progress
@@ -56,12 +57,23 @@ Row = dict[str, Any]
 class SurveyedSeries:
     """A row of the table verdicts and the rows of the table rejected that explain it.
 
-    ``error``: the trace of an error that no rule foresees, for the log.
+    ``error``: the trace of an error that no rule foresees, for the log. ``places``: where the
+    slices lie, of a train series with a volume.
     """
 
     verdict: Row
     rejected: list[Row] = field(default_factory=list)
     error: str = ""
+    places: SeriesPlaces | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class SurveyedCohort:
+    """Tables of kind verdicts (a row a series) and rejected, and where the train slices lie."""
+
+    verdicts: pd.DataFrame
+    rejected: pd.DataFrame
+    places: list[SeriesPlaces]
 
 
 def survey_series(source: SeriesSource, settings: ConvertSettings) -> SurveyedSeries:
@@ -89,7 +101,9 @@ def _survey(source: SeriesSource, settings: ConvertSettings, read: Read) -> Surv
         planned, notes = plan_series(frames, source.plane, settings)
         for note in notes:
             reject(note.file, note.code, note.found, note.action)
-    return SurveyedSeries(_verdict(source, file_count(source.folder), planned, rejected), rejected)
+    verdict = _verdict(source, file_count(source.folder), planned, rejected)
+    places = series_places(source, planned) if planned and source.split == "train" else None
+    return SurveyedSeries(verdict, rejected, places=places)
 
 
 def _verdict(
@@ -134,11 +148,19 @@ def _empty_row(study: str, series: str, verdict: str, codes: list[str], files: i
 def survey_cohort(
     series_table: str | Path, root: str | Path, settings: ConvertSettings, processes: int = 1
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tables of kind verdicts, one row a series of ``series_table``, and rejected.
+    """The tables verdicts and rejected of ``survey_with_places``."""
+    surveyed = survey_with_places(series_table, root, settings, processes)
+    return surveyed.verdicts, surveyed.rejected
+
+
+def survey_with_places(
+    series_table: str | Path, root: str | Path, settings: ConvertSettings, processes: int = 1
+) -> SurveyedCohort:
+    """What conversion will make of each series of ``series_table``.
 
     ``root``: what the folders of the series are relative to. A series with a problem is
     refused by that code without being read; its row of rejected is the cohort's own. Studies
-    are read in up to ``processes`` processes; nothing is kept of one but its rows.
+    are read in up to ``processes`` processes; nothing is kept of one but its rows and places.
     """
     series = read_table(series_table, "series").sort_values(["study", "series"])
     rows = series.astype(object).where(series.notna(), None).to_dict("records")
@@ -157,7 +179,11 @@ def survey_cohort(
             counter.step(sum(map(_files, batches[number])))
     found.sort(key=lambda one: (one.verdict["study"], one.verdict["series"]))
     rejected = [row for one in found for row in one.rejected]
-    return _table([one.verdict for one in found], "verdicts"), _table(rejected, "rejected")
+    return SurveyedCohort(
+        _table([one.verdict for one in found], "verdicts"),
+        _table(rejected, "rejected"),
+        [one.places for one in found if one.places],
+    )
 
 
 def _table(rows: list[Row], kind: str) -> pd.DataFrame:

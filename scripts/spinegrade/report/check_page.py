@@ -11,6 +11,12 @@ import pandas as pd
 
 from spinegrade.names import CUT_CODES, NOTE_CODES
 from spinegrade.report import figures_check
+from spinegrade.report.check_annotations import (
+    CheckedAnnotations,
+    annotations,
+    annotations_line,
+    frames_line,
+)
 from spinegrade.report.parts import Card, Cards, Figure, Note, Section, Table
 from spinegrade.report.render import write_sections
 
@@ -25,7 +31,8 @@ _VERDICT_WORDS = {"good": "whole", "partial": "in part", "refused": "refused"}
 class CheckedCohort:
     """Tables verdicts, rejected (the cohort's own rows included) and studies.
 
-    ``advice``: what to do, by code. ``settings``: the limits that were applied.
+    ``advice``: what to do, by code. ``settings``: the limits that were applied. ``annotations``:
+    the annotated points, where they were checked; they change no verdict on the images.
     """
 
     verdicts: pd.DataFrame
@@ -33,6 +40,7 @@ class CheckedCohort:
     studies: pd.DataFrame
     advice: Mapping[str, str]
     settings: Mapping[str, Any]
+    annotations: CheckedAnnotations | None = None
 
     def study_verdicts(self) -> pd.Series:
         """Verdict of each study of the cohort (index: study).
@@ -260,11 +268,18 @@ def rules(checked: CheckedCohort) -> Section:
 def write_page(path: str, checked: CheckedCohort, cohort: str) -> None:
     """Write one self-contained HTML page to ``path``; every text on it is escaped."""
     line = headline(checked)
+    sections = [part(checked) for part in (verdict, reasons, losses)]
+    if checked.annotations is not None:
+        sections.append(annotations(checked.annotations))
     write_sections(
         path,
-        [part(checked) for part in (verdict, reasons, losses, pictures, rules)],
+        [*sections, pictures(checked), rules(checked)],
         title=f"spinegrade check: {cohort}",
         lead=line,
         rule="check_cohort",
     )
     _LOGGER.info("%s", line)
+    if checked.annotations is not None:
+        _LOGGER.info("%s", annotations_line(checked.annotations))
+        if checked.annotations.differing:
+            _LOGGER.info("%s", frames_line(checked.annotations))
