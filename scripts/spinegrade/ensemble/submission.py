@@ -73,7 +73,7 @@ def write_submission(
     tested = sorted(table.loc[table["split"] == "test", "study"])
     known = [row_id(study, cell) for study in tested for cell in LUMBAR_CELLS]
     wanted = _wanted_rows(sample, known)
-    predictions = read_table(probabilities, "predictions")
+    predictions = read_table(probabilities, "probabilities")
     predictions = predictions[predictions["study"].isin(tested)]
     rows = [
         row_id(study, Cell(condition, level, side))
