@@ -204,6 +204,29 @@ def test_a_shard_has_a_row_a_keypoint(tmp_path):
     assert new["fold"].isna().all()
 
 
+def test_a_crop_that_shows_nothing_is_none(tmp_path, caplog):
+    stack, points, labels, folds = shard_inputs(tmp_path)
+    volume = bright((9, 60, 70), 4, 30, 40)
+    volume[:, 0, 0] = 200  # a speck that the margin alone may hold
+    stack = make_stack(tmp_path, volume)
+    cells = [Cell(SPINAL, level, "central") for level in ("l1_l2", "l2_l3", "l5_s1")]
+    # Beside the image; on black; and the speck just beyond the 17 px seen, within the margin.
+    beside, black, speck = (-90.0, 30.0), (60.0, 12.0), (17.0, 17.0)
+    extra = [
+        keypoint(stack, cell, *place, 4)
+        for cell, place in zip(cells, (beside, black, speck), strict=True)
+    ]
+    points = pd.concat([points, pd.DataFrame(extra)], ignore_index=True)
+    crops, table = crop_shard(roi(), points, [stack], labels, folds, Jitter(1.5, 0.4))
+    assert table["level"].tolist() == ["l3_l4", "l4_l5"] and table["row"].tolist() == [0, 1]
+    assert len(crops) == 2 and crops[0].any() and crops[1].any()
+    assert "study s1 gets no crop of canal at spinal_canal_stenosis_l1_l2, " in caplog.text
+    # The same speck among the pixels seen is a picture.
+    points.loc[4, ["x_px", "y_px"]] = [14.0, 14.0]
+    _, table = crop_shard(roi(), points, [stack], labels, folds, Jitter(1.5, 0.4))
+    assert "l5_s1" in table["level"].tolist()
+
+
 def test_one_bad_study_is_left_out(tmp_path, caplog):
     stack, points, labels, folds = shard_inputs(tmp_path)
     broken = replace(stack, study="s0", path=tmp_path / "broken.nii")
