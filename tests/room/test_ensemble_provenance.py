@@ -123,9 +123,9 @@ def test_a_study_with_one_kind_of_image_has_the_prior_elsewhere(tmp_path: Path) 
         assert of(table, "2", condition) == [("prior", "", 1.0)]
     lacking = filled.groupby(["study", "condition"])["lacking"].agg(["size", "first"])
     assert dict(zip(lacking.index, map(tuple, lacking.to_numpy()), strict=True)) == {
-        ("1", SPINAL): (5, ""),
+        ("1", SPINAL): (5, "b"),
         ("1", SUBARTICULAR): (10, "a"),
-        ("2", SPINAL): (5, "a"),
+        ("2", SPINAL): (5, "a,b"),
         ("2", FORAMINAL): (10, "a,b"),
         ("2", SUBARTICULAR): (10, "a"),
     }  # fmt: skip

@@ -175,6 +175,11 @@ def test_centres_of_pairs_and_of_another_image(tmp_path):
     points = pd.DataFrame([keypoint(sagittal, canal, 30, 21, 7)])
     across = find_centre(roi(image=("axial", "t2")), canal, points, stacks)
     assert across is None, "z = 39.5 mm is 10.5 mm below the axial stack"
+    # Half a pixel beside the last one of its own image a point is still shown.
+    for x, shown in ((59.4, True), (59.6, False)):
+        beside = pd.DataFrame([keypoint(sagittal, canal, x, 21, 7)])
+        assert (find_centre(roi(), canal, beside, stacks) is not None) == shown
+        assert find_centre(roi(keep_inside=True), canal, beside, stacks) is not None
     near = find_centre(roi(image=("axial", "t2"), max_distance_mm=11), canal, points, stacks)
     assert near.stack is axial and near.point_px[2] == 0 and near.crosses_planes
 
@@ -210,8 +215,8 @@ def test_a_crop_that_shows_nothing_is_none(tmp_path, caplog):
     volume[:, 0, 0] = 200  # a speck that the margin alone may hold
     stack = make_stack(tmp_path, volume)
     cells = [Cell(SPINAL, level, "central") for level in ("l1_l2", "l2_l3", "l5_s1")]
-    # Beside the image; on black; and the speck just beyond the 17 px seen, within the margin.
-    beside, black, speck = (-90.0, 30.0), (60.0, 12.0), (17.0, 17.0)
+    # At its edge; on black; and the speck just beyond the 17 px seen, within the margin.
+    beside, black, speck = (-0.4, 59.0), (60.0, 12.0), (17.0, 17.0)
     extra = [
         keypoint(stack, cell, *place, 4)
         for cell, place in zip(cells, (beside, black, speck), strict=True)

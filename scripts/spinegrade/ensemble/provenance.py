@@ -68,7 +68,7 @@ class Provenance:
 
 
 def served_as_fitted(board: Board, weights: dict[str, Any]) -> Board:
-    """``board`` on which a member also serves the conditions that it had a weight for in a fit.
+    """``board`` on which a member also serves the conditions that it served in the fit.
 
     ``weights``: the content of weights.json. Studies that are new may lack all that a member
     looks at: it still serves the condition, and each of its cells there is filled.
@@ -76,7 +76,7 @@ def served_as_fitted(board: Board, weights: dict[str, Any]) -> Board:
     served = board.served.copy()
     for code, condition in enumerate(CONDITIONS):
         for row, name in enumerate(board.members):
-            served[row, code] |= weights["all_folds"][condition]["weights"].get(name, 0.0) > 0.0
+            served[row, code] |= name in weights["all_folds"][condition]["weights"]
     return replace(board, served=served)
 
 

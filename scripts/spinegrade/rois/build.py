@@ -73,6 +73,9 @@ def find_centre(
 ) -> Centre | None:
     """Where ``cell`` of a study is cropped, or None if it has no keypoint or no image.
 
+    No image shows a point beside its stack's pixels; a set that keeps crops inside takes the
+    nearest ones all the same.
+
     ``points`` are the study's keypoints of the set's detector, ``stacks`` its volumes.
     """
     level = points[points["level"] == cell.level]
@@ -93,6 +96,8 @@ def find_centre(
         key = lead["series"], int(lead["stack"])
         home = next((s for s in stacks if (s.series, s.stack) == key), None)
         if home is None:
+            return None
+        if nearest_stack([home], centre_mm) is None and not roi_set.keep_inside:
             return None
         if len(chosen) == 1:
             place = float(lead["x_px"]), float(lead["y_px"]), int(lead["index"])
