@@ -11,6 +11,7 @@ from spinegrade.ensemble.board import gather
 from spinegrade.ensemble.combine import FitSettings, fit_combinations
 from spinegrade.ensemble.outside import OutsideTable
 from spinegrade.ensemble.prior import cross_fitted_prior
+from spinegrade.ensemble.provenance import trace
 from spinegrade.ensemble.stage import (
     EnsembleOutputs,
     EnsembleSettings,
@@ -203,23 +204,35 @@ def fitted(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def fit(folder: Path, calibration: str) -> tuple[pd.DataFrame, dict, dict]:
+def fit(folder: Path, calibration: str) -> tuple[pd.DataFrame, dict]:
     settings = EnsembleSettings(bootstrap_resamples=100, calibration=calibration)
     files = {"net": [str(folder / "net.parquet")]}
     tables = [folder / f"{name}.parquet" for name in ("labels", "folds", "studies")]
     fit_ensemble(*tables, files, outputs(folder), settings)
     table = read_table(outputs(folder).probabilities, "probabilities")
-    return table, read_json(outputs(folder).weights), read_json(outputs(folder).score)
+    return table, read_json(outputs(folder).score)
 
 
 def test_train_studies_have_the_weights_of_their_own_fold(fitted: Path) -> None:
-    table, weights, score = fit(fitted, "always")
+    labels = read_table(fitted / "labels.parquet", "labels")
+    net = read_table(fitted / "net.parquet", "predictions")
+    folds = read_table(fitted / "folds.parquet", "folds").set_index("study")["fold"]
+    board = gather(labels, folds, cross_fitted_prior(labels, folds)[0], {"net": net})
+
+    def part(share: float) -> dict:
+        return {c: {"weights": {"prior": share, "net": 1.0 - share}} for c in WEIGHTS}
+
+    without = {"0": part(0.6), "1": part(0.3), "2": part(1.0)}
+    told = trace(board, {"all_folds": part(0.9), "without_fold": without})
+    table = told.told(board.predictions(board.values[0], "ensemble"))
+    assert of(table, "103", FORAMINAL) == [("image", "net", 0.6)]
+    assert of(table, "101", FORAMINAL) == [("image", "net", 0.3)]
+    assert of(table, "102", FORAMINAL) == [("prior", "", 1.0)]
+
+
+def test_labelled_cells_of_the_prior_are_counted_and_are_the_prior(fitted: Path) -> None:
+    table, score = fit(fitted, "always")
     assert of(table, "100", FORAMINAL) == of(table, "111", SPINAL) == [("prior", "", 1.0)]
-    for study, fold in (("101", "1"), ("102", "2")):
-        own = weights["without_fold"][fold][FORAMINAL]["weights"]
-        assert own["net"] > 0.0
-        ((source, members, share),) = of(table, study, FORAMINAL)
-        assert (source, members) == ("image", "net") and share == pytest.approx(own["prior"])
     assert score["counts"]["cells_scored"] == 300
     assert score["counts"]["cells_scored_by_prior_alone"] == 30
     prior = read_table(outputs(fitted).prior, "predictions")
