@@ -174,13 +174,16 @@ def test_an_outside_table_speaks_for_its_own_condition_alone(tmp_path: Path) -> 
     assert of(table, "1", SPINAL) == [("image", "a,mate", 0.2)]
 
 
-def test_the_submission_holds_every_cell_all_the_same(tmp_path: Path) -> None:
+def test_the_submission_holds_every_cell_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     apply(tmp_path, {"a": [cells_of("1", FORAMINAL, "a")], "b": []})
     paths = outputs(tmp_path).probabilities, tmp_path / "studies.parquet"
     write_submission(*paths, None, tmp_path / "submission.csv")
     rows = pd.read_csv(tmp_path / "submission.csv", index_col="row_id")
     assert len(rows) == 50
     assert rows.loc["2_spinal_canal_stenosis_l1_l2"].tolist() == FLAT_PRIOR
+    assert "40 of 50 rows hold the prior alone" in caplog.text
 
 
 @pytest.fixture
