@@ -19,6 +19,9 @@ GRADES = (0, 1, 2)
 GRADE_NAMES = ("normal_mild", "moderate", "severe")
 GRADE_WEIGHTS = (1.0, 2.0, 4.0)
 PROBABILITY_COLUMNS = ("p_normal_mild", "p_moderate", "p_severe")
+SOURCES = ("image", "outside", "prior")
+"""Where a combined probability comes from: members that this run made from the study's images, a
+table that others made and no member of this run, or the prior alone."""
 KAGGLE_GRADES = {"Normal/Mild": 0, "Moderate": 1, "Severe": 2}
 
 PLANES = ("sagittal", "axial")

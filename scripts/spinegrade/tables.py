@@ -70,6 +70,13 @@ _POINT = {
     "source": _text(),
 }
 _SPLIT = {"split": _text(("train", "test"))}
+_PREDICTION = {
+    **_STUDY,
+    **_CELL,
+    **_PROBABILITIES,
+    "classifier": _text(),
+    "fold": _whole(0, nullable=True),
+}
 
 SCHEMAS: dict[str, dict[str, pa.Column]] = {
     # One row a study; problem names why a study is left out (null: used).
@@ -216,12 +223,16 @@ SCHEMAS: dict[str, dict[str, pa.Column]] = {
         "fold": _whole(0, nullable=True),
     },
     # Out-of-fold (fold set) and new (fold null) predictions of one classifier.
-    "predictions": {
-        **_STUDY,
-        **_CELL,
-        **_PROBABILITIES,
-        "classifier": _text(),
-        "fold": _whole(0, nullable=True),
+    "predictions": _PREDICTION,
+    # What the ensemble makes of all members. source: whose numbers these are; members: those that
+    # have a weight and graded the cell, joined by commas, none where source is "prior";
+    # prior_weight: the prior's share of the weights, what it holds for members that lack the cell
+    # included.
+    "probabilities": {
+        **_PREDICTION,
+        "source": _text(names.SOURCES),
+        "members": _text(),
+        "prior_weight": _real(0.0, 1.0),
     },
     # What the phantom knows and nothing but scoring and tests may read.
     "truth": {
@@ -248,6 +259,7 @@ KEYS: dict[str, list[str]] = {
     "sequences": ["study", "series", "stack", "level"],
     "truth": ["study", "condition", "level", "side"],
     "predictions": ["classifier", "study", "condition", "level", "side"],
+    "probabilities": ["study", "condition", "level", "side"],
 }
 
 

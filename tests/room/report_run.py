@@ -207,8 +207,11 @@ def _write_probabilities(folder: Path, ids: list[str], labels: pd.DataFrame) -> 
     for name, values in (("ensemble", sure), ("prior", np.full((len(cells), 3), 1 / 3))):
         table = cells.assign(classifier=name)
         table[list(PROBABILITY_COLUMNS)] = values
-        file = "probabilities" if name == "ensemble" else "prior"
-        write_table(folder / f"ensemble/{file}.parquet", table, "predictions")
+        if name == "prior":
+            write_table(folder / "ensemble/prior.parquet", table, "predictions")
+            continue
+        table = table.assign(source="image", members="small", prior_weight=0.25)
+        write_table(folder / "ensemble/probabilities.parquet", table, "probabilities")
 
 
 def _write_score(folder: Path, phantom: bool, scored: bool) -> None:
@@ -221,7 +224,10 @@ def _write_score(folder: Path, phantom: bool, scored: bool) -> None:
         "floor": {"realised": parts, "expected": parts} if phantom else None,
     }
     write_json(folder / "ensemble/score.json", score)
-    filled = f"classifier,study,condition,level,side\nsmall,4001,{SPINAL},l1_l2,central\n"
+    filled = (
+        "study,condition,level,side,source,members,lacking,prior_weight\n"
+        f"4001,{SPINAL},l1_l2,central,prior,,small,1.0\n"
+    )
     (folder / "ensemble/filled.csv").write_text(filled)
 
 

@@ -128,6 +128,23 @@ def test_an_untrained_network_predicts_the_prior(cells):
     np.testing.assert_allclose(logits.detach(), expected, atol=1e-6)
 
 
+def test_what_no_crop_taught_gets_no_row(tmp_path, cells, caplog):
+    """Without a canal label both canal views answer every crop with one constant."""
+    table = cells.table.copy()
+    table.loc[table["condition"] == SPINAL, "grade"] = pd.NA
+    untaught = replace(cells, table=table)
+    models = [train(tmp_path, untaught, fold, settings(epochs=1)) for fold in range(3)]
+    out_of_fold, new = predict(settings(), SHAPES, cells, models, seed=5, threads=1, device="cpu")
+    assert len(out_of_fold) == 6 * 10 and len(new) == 10
+    assert set(out_of_fold["condition"]) == set(new["condition"]) == {FORAMINAL}
+    assert "35 cells get no row" in caplog.text
+    # One view that was taught speaks for the cells that have it; the last cell loses its crop.
+    rows = {name: places.copy() for name, places in cells.rows.items()}
+    rows["canal"][-1] = -1
+    shown = replace(cells, rows=rows).shown_by([(SPINAL, "canal"), (FORAMINAL, "foramen")])
+    assert shown[:-1].all() and not shown[-1]
+
+
 def test_a_small_network_learns_the_size_of_a_disc(tmp_path):
     files = write_crops(tmp_path, "canal", [SPINAL], 36, new_studies=0)
     views = {SPINAL: ["canal"]}

@@ -26,7 +26,8 @@ def write_blend(path: Path, sure: float) -> str:
     """Every cell is severe; it has ``sure``, the other grades share the rest."""
     table = rows().assign(classifier="ensemble", fold=pd.array([0] * 150, "Int64"))
     table[list(PROBABILITY_COLUMNS)] = np.array([(1 - sure) / 2, (1 - sure) / 2, sure])
-    write_table(path, table, "predictions")
+    table = table.assign(source="image", members="net", prior_weight=0.0)
+    write_table(path, table, "probabilities")
     return str(path)
 
 
@@ -60,7 +61,7 @@ def test_by_hand(tmp_path: Path) -> None:
 
 def test_a_part_that_lacks_a_labelled_cell_is_refused(tmp_path: Path) -> None:
     table = pd.read_parquet(write_blend(tmp_path / "part.parquet", 0.3))
-    write_table(tmp_path / "part.parquet", table.drop(index=7), "predictions")
+    write_table(tmp_path / "part.parquet", table.drop(index=7), "probabilities")
     labels = rows().assign(grade=pd.array([1] * 150, "Int64"))
     with pytest.raises(SpinegradeError, match=r"study=s0.*level=l3_l4.*side=left"):
         compared(tmp_path, labels, part=str(tmp_path / "part.parquet"))

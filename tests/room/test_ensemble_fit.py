@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from spinegrade.ensemble.blend import calibrate, mix
-from spinegrade.ensemble.board import Board, count_filled, filled_cells, gather
+from spinegrade.ensemble.board import Board, count_filled, gather
 from spinegrade.ensemble.combine import FitSettings, fit_combinations
 from spinegrade.ensemble.fit import clearly_better, fit_weights, problem_loss
 from spinegrade.ensemble.members import chosen_members
 from spinegrade.ensemble.objective import Objective, Problem
 from spinegrade.ensemble.prior import cross_fitted_prior, fit_prior
+from spinegrade.ensemble.provenance import trace
 from spinegrade.ensemble.scores import equal_mix, labelled_cells, score_report
 from spinegrade.ensemble.weights import apply_combinations, weights_dict
 from spinegrade.errors import SpinegradeError
@@ -212,12 +213,17 @@ def test_missing_cells_are_filled_with_the_prior_and_listed() -> None:
     table = predictions(labels, fold, "net", np.ones(len(labels), dtype=bool))
     table = table[table["condition"] != FORAMINAL].drop(index=[0, 3])
     board = board_of(labels, fold, net=table)
-    listed = filled_cells(board)
-    assert listed[["study", "level"]].to_numpy().tolist() == [["s000", "l1_l2"], ["s000", "l4_l5"]]
     assert count_filled(board) == {"net": {SPINAL: 2, CONDITIONS[2]: 0}}
     assert np.array_equal(board.values[1, 0], board.values[0, 0])
     fitted, cross_fitted, in_sample = fit_combinations(board)
     assert fitted.members[FORAMINAL] == ("prior",)
+    listed = trace(board, weights_dict(fitted, {}, FitSettings())).filled(board)
+    assert (listed["source"] == "prior").all()
+    lost = listed[listed["lacking"] == "net"]
+    assert lost[["study", "level"]].to_numpy().tolist() == [["s000", "l1_l2"], ["s000", "l4_l5"]]
+    # Nobody serves the foramina: they are listed too, ten of each of the 14 studies.
+    rest = listed[listed["lacking"] == ""]
+    assert len(rest) == 140 and set(rest["condition"]) == {FORAMINAL}
     report = score_report(board, cross_fitted, in_sample, None, 100, 0)
     assert report["counts"]["cells_scored"] == 300 and report["served"]["net"][0] == SPINAL
     assert report["prior"]["foraminal"] == report["classifiers"]["net"]["foraminal"]

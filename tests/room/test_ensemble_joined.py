@@ -88,7 +88,7 @@ def test_a_partial_table_joins_and_no_cell_is_dropped(run: Path, blend: str) -> 
     settings = EnsembleSettings(bootstrap_resamples=100, seed=1, blend=blend)
     report = fit(run, settings)
     made = outputs(run)
-    combined = read_table(made.probabilities, "predictions")
+    combined = read_table(made.probabilities, "probabilities")
     assert len(combined) == 25 * 25 and report["counts"]["cells_scored"] == 25 * len(TRAIN)
     labels = read_table(run / "labels.parquet", "labels")
     assert report["ensemble"] == pytest.approx(score(labels, combined).as_dict(), abs=1e-8)
@@ -114,7 +114,7 @@ def test_a_finished_run_with_a_table_is_applied_as_it_was_fitted(run: Path) -> N
     settings = EnsembleSettings(bootstrap_resamples=100, seed=1, blend="logits")
     fit(run, settings)
     weights, new = run / "weights.json", outputs(run / "applied")
-    fitted = read_table(outputs(run).probabilities, "predictions").set_index("study")
+    fitted = read_table(outputs(run).probabilities, "probabilities").set_index("study")
 
     def apply(how: EnsembleSettings = settings, **outside: OutsideTable) -> dict:
         files = {"net": [str(run / "net.parquet")]}
@@ -125,7 +125,7 @@ def test_a_finished_run_with_a_table_is_applied_as_it_was_fitted(run: Path) -> N
     mate = OutsideTable(run / "mate.csv")
     report = apply(mate=mate)
     assert report["blend"] == "logits" and report["leave_one_out"] is None
-    applied = read_table(new.probabilities, "predictions").set_index("study")
+    applied = read_table(new.probabilities, "probabilities").set_index("study")
     # The new study's member cells are missing in both: the prior stands in alike.
     assert np.allclose(applied.loc["7", COLUMNS], fitted.loc["7", COLUMNS], atol=1e-7)
     with pytest.raises(SpinegradeError, match=r"'mate', which this run does not have.*outside"):

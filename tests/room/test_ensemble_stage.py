@@ -80,7 +80,7 @@ def fit(folder: Path, into: Path, **changed: object) -> EnsembleOutputs:
 
 def test_every_cell_is_covered_and_scored(tables: Path) -> None:
     made = fit(tables, tables / "a")
-    ensemble = read_table(made.probabilities, "predictions")
+    ensemble = read_table(made.probabilities, "probabilities")
     prior = read_table(made.prior, "predictions")
     assert len(ensemble) == len(prior) == 25 * (len(TRAIN) + len(TEST))
     labels = read_table(tables / "labels.parquet", "labels")
@@ -121,8 +121,8 @@ def test_a_finished_run_is_applied(tables: Path) -> None:
     files = {"net": [str(tables / "oof.parquet"), str(tables / "new.parquet")]}
     labels, studies = tables / "labels.parquet", tables / "studies.parquet"
     apply_ensemble(labels, studies, made.weights, files, new, SETTINGS)
-    applied = read_table(new.probabilities, "predictions").set_index(["study"])
-    fitted = read_table(made.probabilities, "predictions").set_index(["study"])
+    applied = read_table(new.probabilities, "probabilities").set_index(["study"])
+    fitted = read_table(made.probabilities, "probabilities").set_index(["study"])
     columns = list(PROBABILITY_COLUMNS)
     assert applied["fold"].isna().all()
     assert np.allclose(applied.loc[TEST, columns], fitted.loc[TEST, columns], atol=1e-7)
@@ -182,7 +182,7 @@ def test_submission_follows_the_sample(tables: Path) -> None:
 
 def test_submission_needs_every_test_study(tables: Path) -> None:
     made = fit(tables, tables / "a")
-    table = read_table(made.probabilities, "predictions")
-    write_table(made.probabilities, table[table["study"] != "7"], "predictions")
+    table = read_table(made.probabilities, "probabilities")
+    write_table(made.probabilities, table[table["study"] != "7"], "probabilities")
     with pytest.raises(SpinegradeError, match="25 rows of the submission, the first '7_"):
         write_submission(made.probabilities, tables / "studies.parquet", None, tables / "s.csv")

@@ -232,10 +232,10 @@ def test_a_submission_holds_no_row_that_only_its_sample_names(tmp_path: Path) ->
     studies |= {"series_count": [3], "problem": [None]}
     write_table(tmp_path / "studies.parquet", pd.DataFrame(studies), "studies")
     rows = [{"study": "102", "condition": c.condition, "level": c.level, "side": c.side,
-             **dict.fromkeys(names.PROBABILITY_COLUMNS, 1 / 3), "classifier": "e", "fold": None}
-            for c in cells]  # fmt: skip
+             **dict.fromkeys(names.PROBABILITY_COLUMNS, 1 / 3), "classifier": "e", "fold": None,
+             "source": "prior", "members": "", "prior_weight": 1.0} for c in cells]  # fmt: skip
     table = pd.DataFrame(rows).astype({"fold": "Int64"})
-    write_table(tmp_path / "probabilities.parquet", table, "predictions")
+    write_table(tmp_path / "probabilities.parquet", table, "probabilities")
     sample = [["row_id"], *[[f"102_{cell.column}"] for cell in cells], ["../../x_y"]]
     write_rows(tmp_path / "sample.csv", sample)
     before = tree(tmp_path)

@@ -12,10 +12,13 @@ import pandas as pd
 import pytest
 from report_run import HOSTILE, make_run, options
 from spinegrade.metrics.bootstrap import Interval
+from spinegrade.names import LUMBAR_LEVELS, SPINAL
 from spinegrade.report.data import Paths, RunData
 from spinegrade.report.page import write_report
 from spinegrade.report.parts import Note
-from spinegrade.report.sections_score import headline, score_run
+from spinegrade.report.render import write_sections
+from spinegrade.report.sections_run import rejected
+from spinegrade.report.sections_score import findings, headline, score_run
 from spinegrade.runtime.files import write_json
 from spinegrade.tables import empty_table, read_table, write_table
 
@@ -158,10 +161,10 @@ def test_new_studies_alone_have_findings_and_no_score(tmp_path: Path) -> None:
         (paths.rejected[0], "rejected"),
     ):
         write_table(path, empty_table(kind), kind)
-    for path in (paths.probabilities, paths.prior):
-        table = read_table(path, "predictions")
+    for path, kind in ((paths.probabilities, "probabilities"), (paths.prior, "predictions")):
+        table = read_table(path, kind)
         table["fold"] = pd.array([pd.NA] * len(table), dtype="Int64")
-        write_table(path, table, "predictions")
+        write_table(path, table, kind)
     write_json(paths.score, {"scored": False, "reason": "no labelled cell of any condition"})
     empty = tmp_path / "none"
     empty.mkdir()
@@ -176,6 +179,54 @@ def test_new_studies_alone_have_findings_and_no_score(tmp_path: Path) -> None:
     ):
         assert sentence in html
     assert html.count('<table class="findings">') == 3
+
+
+def _origins(paths: Paths, folder: Path) -> str:
+    """The sections that tell where numbers come from, as a page of their own."""
+    data, target = RunData(paths), folder / "origins.html"
+    sections = [headline(data, "No score: here."), findings(data, options()), rejected(data)]
+    write_sections(str(target), sections, "made up", "a lead", "write_report")
+    return target.read_text(encoding="utf-8")
+
+
+def test_cells_of_the_prior_alone_are_marked_and_counted(tmp_path: Path) -> None:
+    paths = make_run(tmp_path)
+    page = _origins(paths, tmp_path)
+    assert ">no finding<" not in page and "are no findings" not in page
+    # One cell of a train study is listed as filled; the made-up run counts none as the prior's.
+    assert '<dd class="value">0</dd><dd class="detail">of 175; 0 of them are labelled' in page
+    table = read_table(paths.probabilities, "probabilities")
+    # The canal of the new study, and one labelled cell of a train study.
+    alone = (table["study"] == "4006") & (table["condition"] == SPINAL)
+    alone[0] = True
+    table.loc[alone, ["source", "members", "prior_weight"]] = ["prior", "", 1.0]
+    write_table(paths.probabilities, table, "probabilities")
+    page = _origins(paths, tmp_path)
+    _parsed(page)
+    assert '<dd class="value">6</dd><dd class="detail">of 175; 1 of them are labelled' in page
+    words = "5 of 25 cells in 1 of 1 new studies are no findings: no member speaks for them, and "
+    assert f"{words}they hold the prior (spinal canal stenosis 5 of 5)" in page
+    assert page.count('<span class="grade">no finding</span>') == 5
+    assert page.count("prior: not from this patient&#39;s images") == 5
+    summary = re.search(r"<h3>Study 4006</h3>\n<p>(.*)</p>\n<p class=\"unseen\">(.*)</p>", page)
+    assert "spinal canal" not in summary[1] and summary[2].startswith(
+        "5 of 25 cells hold the prior"
+    )
+
+
+def test_what_was_filled_is_listed_by_study_and_by_who_lacks_it(tmp_path: Path) -> None:
+    paths = make_run(tmp_path)
+    head = "study,condition,level,side,source,members,lacking,prior_weight\n"
+    lines = [f"4001,{SPINAL},{level},central,prior,,small,1.0" for level in LUMBAR_LEVELS]
+    lines += [f'4002,{SPINAL},l1_l2,central,image,small,"mate,other",0.4']
+    lines += [f"4003,{SPINAL},l1_l2,central,prior,,,1.0"]
+    Path(paths.filled).write_text(head + "\n".join(lines) + "\n")
+    page = _origins(paths, tmp_path)
+    row = r"<td>400{}</td><td>Spinal canal stenosis</td><td>{}</td><td[^>]*>{}</td><td[^>]*>{}</td>"
+    for found in ((1, "small", 5, 5), (2, "mate, other", 1, 0), (3, "–", 1, 1)):
+        assert len(re.findall(row.format(*found), page)) == 1
+    Path(paths.filled).write_text(head)
+    assert "No cell had to be filled with the prior." in _origins(paths, tmp_path)
 
 
 def test_findings_beyond_the_limit_are_counted(run: tuple[Path, Paths]) -> None:

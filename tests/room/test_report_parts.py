@@ -180,12 +180,76 @@ def test_findings_divide_the_scores_weights_out() -> None:
     severe = (table["condition"] == FORAMINAL) & (table["level"] == "l4_l5")
     severe &= table["side"] == "left"
     table.loc[severe, list(PROBABILITY_COLUMNS)] = [0.0, 0.0, 1.0]
-    found = study_findings("7", table)
+    table = table.assign(source="image", members="small", prior_weight=0.1)
+    found = study_findings("7", table, {})
+    assert found.unseen == ""
     assert found.summary == "Likely severe: neural foraminal narrowing L4/L5 left (100%)."
     levels = dict(found.rows)
     assert found.columns[2] == "Neural foraminal narrowing, left"
     assert levels["L4/L5"][2].grade == 2
     assert levels["L4/L5"][1].percent == (73, 18, 9)
+
+
+def findings_table(moderate: bool = True) -> pd.DataFrame:
+    """A study whose every cell is moderate, or normal; all of it seen."""
+    table = pd.DataFrame([{"study": "7", **cell._asdict()} for cell in LUMBAR_CELLS])
+    table[list(PROBABILITY_COLUMNS)] = [0.2, 0.8, 0.0] if moderate else [1.0, 0.0, 0.0]
+    return table.assign(source="image", members="small", prior_weight=0.1)
+
+
+def test_a_cell_of_the_prior_alone_is_no_finding() -> None:
+    table = findings_table()
+    prior = (table["condition"] != FORAMINAL) | (table["level"] != "l4_l5")
+    table.loc[prior, ["source", "members", "prior_weight"]] = ["prior", "", 1.0]
+    lacking = {(SPINAL, "l1_l2", "central"): "small"}
+    found = study_findings("7", table, lacking)
+    # 0.2 / 1 and 0.8 / 2: a third and two thirds.
+    assert found.summary == (
+        "Likely moderate: neural foraminal narrowing L4/L5 right (67%), "
+        "neural foraminal narrowing L4/L5 left (67%)."
+    )
+    assert found.unseen == (
+        "23 of 25 cells hold the prior alone, nothing of this patient's images: spinal canal "
+        "stenosis 5 of 5, neural foraminal narrowing 8 of 10, subarticular stenosis 10 of 10."
+    )
+    levels = dict(found.rows)
+    canal, right = levels["L1/L2"][0], levels["L4/L5"][1]
+    assert (canal.seen, canal.note) == (False, "prior: not from this patient's images")
+    assert canal.title == "From no member; the prior's weight 1.000"
+    assert (right.seen, right.note) == (True, "")
+    assert right.title == "From small; the prior's weight 0.100"
+
+
+def test_what_the_sentence_says_where_nothing_stands_out() -> None:
+    table = findings_table(moderate=False)
+    words = "Every cell is most likely normal or mild."
+    assert study_findings("7", table, {}).summary == words
+    table.loc[table["condition"] == SPINAL, "source"] = "prior"
+    words = "The 20 cells that members speak for are most likely normal or mild."
+    assert study_findings("7", table, {}).summary == words
+    table["source"] = "prior"
+    words = "No finding: no member speaks for any cell of this study."
+    assert study_findings("7", table, {}).summary == words
+
+
+def test_a_finding_says_who_lacks_it_and_when_it_is_mostly_the_prior() -> None:
+    table = findings_table()
+    table.loc[table["condition"] != SPINAL, "source"] = "prior"
+    canal = table.index[table["condition"] == SPINAL]
+    table.loc[canal, "prior_weight"] = [0.49, 0.5, 0.9982, 0.3, 0.2]
+    table.loc[canal[3], "members"] = "small,mate"
+    table.loc[canal[4], ["source", "members"]] = ["outside", "mate"]
+    found = study_findings("7", table, {(SPINAL, "l4_l5", "central"): "other,third"})
+    notes = [cells[0].note for _, cells in found.rows]
+    assert notes == [
+        "",
+        "the prior weighs 50 %",
+        "the prior weighs 99 %",
+        "without other, third, the prior weighs 30 %",
+        "outside table",
+    ]
+    assert "L3/L4 (67%, the prior weighs 99 %)" in found.summary
+    assert found.rows[3][1][0].title == "From small, mate; the prior's weight 0.300"
 
 
 def test_rules_are_found_by_their_longest_name() -> None:

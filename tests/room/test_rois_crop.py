@@ -175,6 +175,11 @@ def test_centres_of_pairs_and_of_another_image(tmp_path):
     points = pd.DataFrame([keypoint(sagittal, canal, 30, 21, 7)])
     across = find_centre(roi(image=("axial", "t2")), canal, points, stacks)
     assert across is None, "z = 39.5 mm is 10.5 mm below the axial stack"
+    # Half a pixel beside the last one of its own image a point is still shown.
+    for x, shown in ((59.4, True), (59.6, False)):
+        beside = pd.DataFrame([keypoint(sagittal, canal, x, 21, 7)])
+        assert (find_centre(roi(), canal, beside, stacks) is not None) == shown
+        assert find_centre(roi(keep_inside=True), canal, beside, stacks) is not None
     near = find_centre(roi(image=("axial", "t2"), max_distance_mm=11), canal, points, stacks)
     assert near.stack is axial and near.point_px[2] == 0 and near.crosses_planes
 
@@ -202,6 +207,29 @@ def test_a_shard_has_a_row_a_keypoint(tmp_path):
     )
     _, new = crop_shard(roi(), points, [stack], labels, None, Jitter(1.5, 0.4))
     assert new["fold"].isna().all()
+
+
+def test_a_crop_that_shows_nothing_is_none(tmp_path, caplog):
+    stack, points, labels, folds = shard_inputs(tmp_path)
+    volume = bright((9, 60, 70), 4, 30, 40)
+    volume[:, 0, 0] = 200  # a speck that the margin alone may hold
+    stack = make_stack(tmp_path, volume)
+    cells = [Cell(SPINAL, level, "central") for level in ("l1_l2", "l2_l3", "l5_s1")]
+    # At its edge; on black; and the speck just beyond the 17 px seen, within the margin.
+    beside, black, speck = (-0.4, 59.0), (60.0, 12.0), (17.0, 17.0)
+    extra = [
+        keypoint(stack, cell, *place, 4)
+        for cell, place in zip(cells, (beside, black, speck), strict=True)
+    ]
+    points = pd.concat([points, pd.DataFrame(extra)], ignore_index=True)
+    crops, table = crop_shard(roi(), points, [stack], labels, folds, Jitter(1.5, 0.4))
+    assert table["level"].tolist() == ["l3_l4", "l4_l5"] and table["row"].tolist() == [0, 1]
+    assert len(crops) == 2 and crops[0].any() and crops[1].any()
+    assert "study s1 gets no crop of canal at spinal_canal_stenosis_l1_l2, " in caplog.text
+    # The same speck among the pixels seen is a picture.
+    points.loc[4, ["x_px", "y_px"]] = [14.0, 14.0]
+    _, table = crop_shard(roi(), points, [stack], labels, folds, Jitter(1.5, 0.4))
+    assert "l5_s1" in table["level"].tolist()
 
 
 def test_one_bad_study_is_left_out(tmp_path, caplog):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from spinegrade.names import LUMBAR_CELLS
+from spinegrade.names import CONDITIONS, FORAMINAL, LUMBAR_CELLS
 from spinegrade.phantom.cohort import write_cohort
 from spinegrade.phantom.study import PhantomSettings
 
@@ -79,11 +79,24 @@ def test_the_report_is_one_file_that_needs_nothing_else(run: Path) -> None:
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four labelled studies and a new one that no model has seen, in the competition's layout."""
+    """Four labelled studies and a new one that no model has seen, in the competition's layout.
+
+    Of the last labelled one only the sagittal T1 series was delivered.
+    """
     folder = tmp_path_factory.mktemp("given")
     settings = yaml.safe_load((PROJECT / "workflow_config.yaml").read_text())["phantom"]
     settings |= {"studies": 4, "test_studies": 1, "seed": 77, "scale": 0.5}
     write_cohort(PhantomSettings.from_config(settings), folder, processes=1)
+    study = max(path.name for path in (folder / "train_images").iterdir())
+    tables = [folder / f"train_{name}.csv" for name in ("series_descriptions", "label_coordinates")]
+    series, points = (pd.read_csv(table, dtype="str") for table in tables)
+    lost = (series["study_id"] == study) & (series["series_description"] != "Sagittal T1")
+    assert 0 < lost.sum() < len(series)
+    for name in series.loc[lost, "series_id"]:
+        shutil.rmtree(folder / "train_images" / study / name)
+    gone = points["series_id"].isin(series.loc[lost, "series_id"])
+    series[~lost].to_csv(tables[0], index=False)
+    points[~gone].to_csv(tables[1], index=False)
     return folder
 
 
@@ -113,7 +126,30 @@ def test_trained_models_grade_a_folder_of_studies_and_one_bad_study_stops_nobody
     assert set(rejected["study"]) == {broken}
     table = pd.read_parquet(run / "results/given/ensemble/probabilities.parquet")
     assert len(table) == 5 * 25 and table["fold"].isna().all()
-    assert broken in (run / "results/given/report/report.html").read_text()
+    page = (run / "results/given/report/report.html").read_text()
+    assert broken in page
+    told = table.set_index(["study", "condition"])[["source", "members"]]
+    assert (told.loc[broken, "source"] == "prior").all()
+    single = max(path.name for path in (given / "train_images").iterdir())
+    for condition in CONDITIONS:
+        # What the finished run gave no weight is the prior's as well.
+        weights = json.loads((run / "results/miniature/ensemble/weights.json").read_text())
+        seen = condition == FORAMINAL and weights["all_folds"][condition]["weights"]["small"] > 0
+        expected = {("image", "small")} if seen else {("prior", "")}
+        assert set(told.loc[(single, condition)].itertuples(index=False, name=None)) == expected
+    filled = pd.read_csv(run / "results/given/ensemble/filled.csv", dtype="str")
+    lacking = filled[filled["lacking"] == "small"].groupby("study").size()
+    assert (lacking[broken], lacking[single]) == (25, 15)
+    for study in (broken, single):
+        alone = int((told.loc[study, "source"] == "prior").sum())
+        words = f"{alone} of 25 cells hold the prior alone, nothing of this patient&#39;s images: "
+        assert words in page.split(f"<h3>Study {study}</h3>")[1].split("<table")[0]
+    score = json.loads((run / "results/given/ensemble/score.json").read_text())
+    labels = pd.read_parquet(run / "results/given/cohort/labels.parquet")
+    assert score["counts"]["cells_scored"] == labels["grade"].notna().sum()
+    assert score["counts"]["cells_scored_by_prior_alone"] >= 40 - labels["grade"].isna().sum()
+    submission = pd.read_csv(run / "results/given/ensemble/submission.csv")
+    assert len(submission) == 25
 
 
 def test_trained_models_grade_new_studies_alone(run: Path, given: Path, tmp_path: Path) -> None:

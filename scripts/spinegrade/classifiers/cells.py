@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +61,13 @@ class Cells:
     rows: dict[str, NDArray[np.int64]]
     condition: NDArray[np.int64]
     level: NDArray[np.int64]
+
+    def shown_by(self, views: Iterable[tuple[str, str]]) -> NDArray[np.bool_]:
+        """Which cells (n,) have a crop of one of the (condition, roi set) in ``views``."""
+        shown = np.zeros(len(self.table), bool)
+        for condition, roi_set in views:
+            shown |= (self.condition == CONDITIONS.index(condition)) & (self.rows[roi_set] >= 0)
+        return shown
 
     def chosen(self, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Places of the cells where ``mask`` (n,) is true."""

@@ -71,9 +71,14 @@ class Combination:
     blend: str = "probabilities"
     pruned: tuple[int, ...] = ()
 
-    def apply(self, values: np.ndarray) -> np.ndarray:
-        """(members, n, 3) to (n, 3) float64, rows summing to one, none below ``FLOOR``."""
-        return self.calibrated(mix(values, self.weights, self.blend))
+    def apply(self, values: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """(members, n, 3) to (n, 3) float64, rows summing to one, none below ``FLOOR``.
+
+        ``seen`` (n,) bool: some member graded the cell. Where none did, the prior stands in for
+        all and stays as it is: a calibration is of what members say.
+        """
+        mixed = mix(values, self.weights, self.blend)
+        return np.where(seen[:, None], self.calibrated(mixed), mixed)
 
     def calibrated(self, mixed: np.ndarray) -> np.ndarray:
         """The calibration alone, of a mix (n, 3)."""

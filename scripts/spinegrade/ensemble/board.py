@@ -37,6 +37,18 @@ class Board:
     filled: np.ndarray
     served: np.ndarray
 
+    @property
+    def spoken(self) -> np.ndarray:
+        """(members, n) bool: the number is the member's own; never so for the prior."""
+        spoken = ~self.filled
+        spoken[0] = False
+        return spoken
+
+    @property
+    def seen(self) -> np.ndarray:
+        """(n,) bool: some member has the cell, so that it is not the prior alone."""
+        return self.spoken.any(axis=0)
+
     def predictions(self, probabilities: np.ndarray, name: str) -> pd.DataFrame:
         """A predictions table of ``probabilities`` (n, 3) under the classifier ``name``."""
         table = self.table.copy()
@@ -117,19 +129,6 @@ def gather(
     served = np.stack([(~filled[:, condition == code]).any(axis=1) for code in range(3)], axis=1)
     study = np.repeat(np.arange(len(studies)), len(cells))
     return Board(table, study, condition, fold, grade, members, values, filled, served)
-
-
-def filled_cells(board: Board) -> pd.DataFrame:
-    """The cells that the prior stands in for: classifier, study, condition, level, side.
-
-    Conditions that a classifier does not serve are left out: nothing is missing there.
-    """
-    missing = board.filled & board.served[:, board.condition]
-    parts = [
-        board.table[missing[row]].assign(classifier=name)[["classifier", *KEY]]
-        for row, name in enumerate(board.members)
-    ]
-    return pd.concat(parts, ignore_index=True)
 
 
 def count_filled(board: Board) -> dict[str, dict[str, int]]:

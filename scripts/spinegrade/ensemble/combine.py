@@ -69,6 +69,7 @@ class _Fitter:
         self.rows = np.union1d([0], takes_part)
         self.allowed = np.isin(self.rows, takes_part)
         self.values = board.values[self.rows][:, self.chosen]
+        self.seen = board.seen[self.chosen]
         self.fold = board.fold[self.chosen]
         self.labelled = board.grade[self.chosen] >= 0
         self.problem = Problem.of(
@@ -95,6 +96,9 @@ class _Fitter:
         return (self._calibrated(objective, found) if always else found), objective
 
     def _calibrated(self, objective: Objective, found: Combination) -> Combination:
+        seen = self.seen[objective.problem.cells]
+        if not seen.all():  # what no member graded stays the prior, and says nothing here
+            objective = Objective(objective.problem.part(seen))
         mixed = objective.problem.mixed(found.weights)
         temperature, factor = fit_calibration(objective, mixed, self.settings.spread)
         return replace(found, temperature=temperature, severe_factor=factor)
@@ -115,6 +119,8 @@ class _Fitter:
             inner = self._calibrated(objective, Combination(weights, blend=problem.blend))
             plain[held] = problem.part(held).mixed(weights)
             calibrated[held] = inner.calibrated(plain[held])
+        unseen = ~self.seen[problem.cells]
+        calibrated[unseen] = plain[unseen]
         return clearly_better(problem, calibrated, plain)
 
     def without(self, member: int, found: Combination, objective: Objective) -> Combination:
@@ -131,6 +137,10 @@ class _Fitter:
         again = Combination(weights, blend=found.blend, pruned=pruned)
         calibrated = (found.temperature, found.severe_factor) != (1.0, 1.0)
         return self._calibrated(objective, again) if calibrated else again
+
+    def combined(self, found: Combination, held: np.ndarray) -> np.ndarray:
+        """What ``found`` makes (k, 3) of the k cells where the mask ``held`` (n,) holds."""
+        return found.apply(self.values[:, held], self.seen[held])
 
     def named(self, found: Combination) -> Combination:
         """``found`` with the weights of the members alone, without the prior that stands by."""
@@ -174,10 +184,11 @@ def fit_combinations(
         for left_out in (None, *folds):
             found, objective = fitter.fit(left_out)
             held = fitter.fold == (NO_FOLD if left_out is None else left_out)
-            combined[held] = found.apply(fitter.values[:, held])
+            combined[held] = fitter.combined(found, held)
             if left_out is None:
                 fitted.whole[condition] = fitter.named(found)
-                in_sample[fitter.chosen] = found.apply(fitter.values)
+                everything = np.ones(len(held), bool)
+                in_sample[fitter.chosen] = fitter.combined(found, everything)
             else:
                 fitted.by_fold[left_out][condition] = fitter.named(found)
             if settings.leave_one_out and fitter.labelled[held].any():
@@ -207,6 +218,6 @@ def _leave_one_out(
         for held, found, objective in refits:
             if found.weights[place] > 0.0:
                 again = fitter.without(int(place), found, objective)
-                lacking[held] = again.apply(fitter.values[:, held])
+                lacking[held] = fitter.combined(again, held)
         name = board.members[fitter.rows[place]]
         without.setdefault(name, np.full((len(board.fold), 3), np.nan))[fitter.chosen] = lacking

@@ -41,7 +41,7 @@ def compare_blends(
         return
     names = list(part_paths)
     paths = [whole_path, *part_paths.values()]
-    cells, (whole, *parts) = match(labels, *(read_table(path, "predictions") for path in paths))
+    cells, (whole, *parts) = match(labels, *(read_table(path, "probabilities") for path in paths))
     found: dict[str, Any] = {
         "scored": True,
         "studies": len(cells.studies),

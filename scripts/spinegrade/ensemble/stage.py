@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spinegrade.ensemble.board import Board, count_filled, filled_cells, gather
+from spinegrade.ensemble.board import Board, count_filled, gather
 from spinegrade.ensemble.combine import FitSettings, fit_combinations
 from spinegrade.ensemble.members import ENSEMBLE
 from spinegrade.ensemble.outside import OutsideTable, read_outside
 from spinegrade.ensemble.prior import PRIOR, cross_fitted_prior, prior_table
+from spinegrade.ensemble.provenance import Provenance, served_as_fitted, trace
 from spinegrade.ensemble.scores import score_report
 from spinegrade.ensemble.weights import apply_combinations, read_weights, weights_dict
 from spinegrade.errors import SpinegradeError
-from spinegrade.metrics.cells import KEY
 from spinegrade.runtime.files import atomic_path, read_json, write_json
 from spinegrade.tables import read_table, read_tables, write_table
 
@@ -110,18 +110,26 @@ def _write(
     outputs: EnsembleOutputs,
     board: Board,
     probabilities: np.ndarray,
+    provenance: Provenance,
     prior: pd.DataFrame,
     weights: dict[str, Any],
     score: dict[str, Any],
 ) -> None:
-    missing = filled_cells(board)
-    if len(missing):
+    filled = provenance.filled(board)
+    if len(filled):
         counts = {name: sum(part.values()) for name, part in count_filled(board).items()}
-        _LOGGER.warning("filled with the prior, by classifier: %s (see filled.csv)", counts)
+        alone = int((filled["source"] == PRIOR).sum())
+        _LOGGER.warning(
+            "%d of %d cells hold the prior alone: no member with a weight graded them; filled with "
+            "the prior, by classifier: %s (see filled.csv)",
+            *(alone, len(board.fold), counts),
+        )
     with atomic_path(outputs.filled) as temporary:
-        missing[["classifier", *KEY]].to_csv(temporary, index=False)
+        filled.to_csv(temporary, index=False)
     write_table(outputs.prior, prior, "predictions")
-    write_table(outputs.probabilities, board.predictions(probabilities, ENSEMBLE), "predictions")
+    combined = provenance.told(board.predictions(probabilities, ENSEMBLE))
+    write_table(outputs.probabilities, combined, "probabilities")
+    score["counts"] |= provenance.counts(board)
     write_json(outputs.weights, weights)
     write_json(outputs.score, score)
     _tell(score)
@@ -183,7 +191,8 @@ def fit_ensemble(
         weights,
         fitted.without if settings.leave_one_out else None,
     )
-    _write(outputs, board, cross_fitted, prior, weights, score)
+    provenance = trace(board, weights, outside or ())
+    _write(outputs, board, cross_fitted, provenance, prior, weights, score)
 
 
 def apply_ensemble(
@@ -212,7 +221,7 @@ def apply_ensemble(
     for table in tables.values():
         table["fold"] = pd.array([pd.NA] * len(table), dtype="Int64")
     members = _with_outside(tables, outside, fold_of, compare_folds=False)
-    board = gather(label_table, fold_of, prior, members)
+    board = served_as_fitted(gather(label_table, fold_of, prior, members), trained)
     probabilities = apply_combinations(board, trained["all_folds"], settings.blend)
     score = score_report(
         board,
@@ -223,4 +232,5 @@ def apply_ensemble(
         settings.seed,
         {"blend": settings.blend, **trained},
     )
-    _write(outputs, board, probabilities, prior, trained, score)
+    provenance = trace(board, trained, outside or ())
+    _write(outputs, board, probabilities, provenance, prior, trained, score)

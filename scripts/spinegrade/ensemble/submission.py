@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from spinegrade.names import GRADE_NAMES, LUMBAR_CELLS, PROBABILITY_COLUMNS, Cel
 from spinegrade.runtime.files import write_text
 from spinegrade.tables import read_table
 
+_LOGGER = logging.getLogger("spinegrade")
 DECIMALS = 6
 _UNITS = 10**DECIMALS
 
@@ -73,7 +75,7 @@ def write_submission(
     tested = sorted(table.loc[table["split"] == "test", "study"])
     known = [row_id(study, cell) for study in tested for cell in LUMBAR_CELLS]
     wanted = _wanted_rows(sample, known)
-    predictions = read_table(probabilities, "predictions")
+    predictions = read_table(probabilities, "probabilities")
     predictions = predictions[predictions["study"].isin(tested)]
     rows = [
         row_id(study, Cell(condition, level, side))
@@ -88,6 +90,13 @@ def write_submission(
         raise SpinegradeError(
             f"{probabilities}: no probabilities for {len(absent)} rows of the submission, the "
             f"first {absent[0]!r}; rerun fit_ensemble"
+        )
+    alone = int((predictions["source"] == "prior").sum())
+    if alone:
+        _LOGGER.warning(
+            "%d of %d rows hold the prior alone, nothing of the study's images: "
+            "probabilities.parquet and filled.csv name them",
+            *(alone, len(wanted)),
         )
     lines = [",".join(("row_id", *GRADE_NAMES))]
     for row in wanted:

@@ -103,7 +103,8 @@ def apply_combinations(
 ) -> np.ndarray:
     """Combine a board with the ``all_folds`` part of a weights.json; returns (n, 3).
 
-    Where a member is filled, its weight falls to the prior. Raises SpinegradeError for a member
+    Where a member is filled, its weight falls to the prior; a cell that no member has is
+    the prior as it is. Raises SpinegradeError for a member
     with a weight that the board lacks; one without a weight may be missing.
     """
     combined = np.empty((len(board.fold), 3))
@@ -122,5 +123,5 @@ def apply_combinations(
         combination = Combination(
             np.array(list(wanted.values())), part["temperature"], part["severe_factor"], blend
         )
-        combined[chosen] = combination.apply(board.values[rows][:, chosen])
+        combined[chosen] = combination.apply(board.values[rows][:, chosen], board.seen[chosen])
     return combined

@@ -40,6 +40,11 @@ class CellGrader(nn.Module):
             self.heads.append(head)
         self.register_buffer("prior", prior.clone())
 
+    def silent_views(self) -> list[tuple[str, str]]:
+        """The views whose terms are still the zeros that they start as: no crop taught them."""
+        pairs = zip(self.views, self.heads, strict=True)
+        return [view for view, head in pairs if not (head.weight.any() or head.bias.any())]
+
     def encoder_of(self, roi_set: str) -> nn.Module:
         """The network that reads the crops of ``roi_set``."""
         return self.encoders[roi_set if roi_set in self.encoders else "shared"]

@@ -84,7 +84,7 @@ class RunData:
     @cached_property
     def probabilities(self) -> pd.DataFrame:
         """The ensemble's probabilities of all studies."""
-        return read_table(self.paths.probabilities, "predictions")
+        return read_table(self.paths.probabilities, "probabilities")
 
     @cached_property
     def prior(self) -> pd.DataFrame:
@@ -98,8 +98,18 @@ class RunData:
 
     @cached_property
     def filled(self) -> pd.DataFrame:
-        """Cells that the prior stands in for: classifier, study, condition, level, side."""
-        return pd.read_csv(self.paths.filled, dtype="str")
+        """Cells in which the prior stands in, as filled.csv has them: texts all, empty for none."""
+        return pd.read_csv(self.paths.filled, dtype="str", keep_default_na=False)
+
+    @cached_property
+    def lacking(self) -> dict[str, dict[tuple[str, str, str], str]]:
+        """By study and (condition, level, side) the members that lack the cell, by commas."""
+        found: dict[str, dict[tuple[str, str, str], str]] = {}
+        columns = ["study", "condition", "level", "side", "lacking"]
+        for study, *cell, names in self.filled[columns].itertuples(index=False):
+            condition, level, side = cell
+            found.setdefault(study, {})[condition, level, side] = names
+        return found
 
     @cached_property
     def new_studies(self) -> list[str]:

@@ -1,6 +1,12 @@
-"""The findings of new studies: which level, which side, how severe, with probabilities."""
+"""The findings of new studies: which level, which side, how severe, with probabilities.
+
+A cell that no member speaks for holds the prior. It is no finding, and is shown as none.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,26 +42,84 @@ def _percent(probabilities: NDArray[np.float64]) -> tuple[int, int, int]:
     return int(whole[0]), int(whole[1]), int(whole[2])
 
 
-def _in_words(cells: list[tuple[int, float, str]]) -> str:
+MOSTLY_PRIOR = 0.5
+"""From this share of the weights on, the prior's part in a number is said beside it."""
+NOT_SEEN = "prior: not from this patient's images"
+
+
+def prior_alone(table: pd.DataFrame) -> pd.Series:
+    """Which rows of a probabilities table (n,) hold the prior and nothing else."""
+    return table["source"] == "prior"
+
+
+def count_prior_alone(table: pd.DataFrame) -> str:
+    """The number of such cells by condition, in words: "spinal canal stenosis 5 of 5, ..."."""
+    alone = prior_alone(table)
+    counts = []
+    for condition in CONDITIONS:
+        chosen = table["condition"] == condition
+        if (alone & chosen).any():
+            name = CONDITION_WORDS[condition].lower()
+            counts.append(f"{name} {(alone & chosen).sum()} of {chosen.sum()}")
+    return ", ".join(counts)
+
+
+def _in_words(cells: list[tuple[int, float, str, str]], total: int) -> str:
+    if not cells:
+        return "No finding: no member speaks for any cell of this study."
     found = []
     for grade in (2, 1):
-        places = [(p, where) for g, p, where in cells if g == grade]
+        places = [(p, where, note) for g, p, where, note in cells if g == grade]
         if places:
-            listed = ", ".join(f"{where} ({p:.0%})" for p, where in sorted(places, reverse=True))
+            listed = ", ".join(
+                f"{where} ({p:.0%}{', ' if note else ''}{note})"
+                for p, where, note in sorted(places, reverse=True)
+            )
             found.append(f"Likely {GRADE_WORDS[grade]}: {listed}.")
-    return " ".join(found) or "Every cell is most likely normal or mild."
+    if found:
+        return " ".join(found)
+    if len(cells) == total:
+        return "Every cell is most likely normal or mild."
+    return f"The {len(cells)} cells that members speak for are most likely normal or mild."
 
 
-def study_findings(study: str, table: pd.DataFrame) -> Findings:
-    """The findings of one study from its rows of the probabilities table."""
+def _note(row: Mapping[str, Any], lacking: str) -> str:
+    """What a reader must know of where a cell's number comes from; often nothing."""
+    if row["source"] == "prior":
+        return NOT_SEEN
+    notes = ["outside table"] if row["source"] == "outside" else []
+    if lacking:
+        notes.append(f"without {lacking.replace(',', ', ')}")
+    if lacking or row["prior_weight"] >= MOSTLY_PRIOR:
+        # Rounded down: 100 % is said of no cell that a member speaks for.
+        notes.append(f"the prior weighs {int(row['prior_weight'] * 100)} %")
+    return ", ".join(notes)
+
+
+def study_findings(
+    study: str, table: pd.DataFrame, lacking: Mapping[tuple[str, str, str], str]
+) -> Findings:
+    """The findings of one study from its rows of the probabilities table.
+
+    ``lacking``: by (condition, level, side) the members without a row of the cell that grade its
+    condition elsewhere; cells that all have may be left out. Cells of the prior alone are no
+    findings: they stay out of the sentence and are counted.
+    """
     plain = plain_probabilities(table[list(PROBABILITY_COLUMNS)].to_numpy(float))
     by_cell: dict[tuple[str, str, str], Finding] = {}
     told = []
     for row, values in zip(table.to_dict("records"), plain, strict=True):
         grade = int(values.argmax())
-        by_cell[row["condition"], row["level"], row["side"]] = Finding(grade, _percent(values))
+        cell = row["condition"], row["level"], row["side"]
+        seen, note = row["source"] != "prior", _note(row, lacking.get(cell, ""))
+        members = row["members"].replace(",", ", ") or "no member"
+        title = f"From {members}; the prior's weight {row['prior_weight']:.3f}"
+        by_cell[cell] = Finding(grade, _percent(values), seen, note, title)
+        if not seen:
+            continue
         name = CONDITION_WORDS[row["condition"]].lower()
-        told.append((grade, float(values[grade]), f"{name} {cell_word(row['level'], row['side'])}"))
+        where = f"{name} {cell_word(row['level'], row['side'])}"
+        told.append((grade, float(values[grade]), where, note))
     columns = [
         CONDITION_WORDS[condition] if side == "central" else f"{CONDITION_WORDS[condition]}, {side}"
         for condition, side in COLUMNS
@@ -64,4 +128,10 @@ def study_findings(study: str, table: pd.DataFrame) -> Findings:
         (level_word(level), [by_cell.get((condition, level, side)) for condition, side in COLUMNS])
         for level in LUMBAR_LEVELS
     ]
-    return Findings(study, _in_words(told), columns, rows)
+    unseen = ""
+    if len(told) < len(table):
+        unseen = (
+            f"{len(table) - len(told)} of {len(table)} cells hold the prior alone, nothing of this "
+            f"patient's images: {count_prior_alone(table)}."
+        )
+    return Findings(study, _in_words(told, len(table)), unseen, columns, rows)

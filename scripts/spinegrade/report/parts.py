@@ -139,21 +139,30 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Finding:
-    """One graded cell: likeliest grade (0, 1, 2) and the probabilities of the three in percent."""
+    """One cell: likeliest grade (0, 1, 2), the probabilities of the three in percent, their origin.
+
+    ``seen`` false: they are the prior's, and no grade is shown. ``note``: what a reader must know
+    of where they come from, often nothing; ``title``, shown on hover, names the members.
+    """
 
     grade: int
     percent: tuple[int, int, int]
+    seen: bool
+    note: str
+    title: str
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The graded cells of one study: a row a level, a column a condition and side.
+    """The cells of one study: a row a level, a column a condition and side.
 
-    ``summary`` says in words what stands out.
+    ``summary`` says in words what stands out; ``unseen`` how many cells hold the prior alone, and
+    nothing where none does.
     """
 
     study: str
     summary: str
+    unseen: str
     columns: list[str]
     rows: list[tuple[str, list[Finding | None]]]
     kind: str = "findings"

@@ -19,6 +19,7 @@ from spinegrade.runtime.progress import format_seconds
 from spinegrade.runtime.versions import package_versions
 
 FEW = 12  # rows of a list that is shown open
+MOST_ROWS = 500
 
 
 def training(data: RunData) -> Section:
@@ -71,18 +72,23 @@ def rejected(data: RunData) -> Section:
 
 
 def _filled(data: RunData) -> list[Note | Table]:
-    counts = data.filled.groupby(["classifier", "study", "condition"]).size()
+    alone = data.filled["source"] == "prior"
+    groups = data.filled.assign(alone=alone).groupby(["study", "condition", "lacking"])["alone"]
     rows = [
-        [classifier, study, CONDITION_WORDS[condition], int(count)]
-        for (classifier, study, condition), count in counts.items()
-    ]
+        [study, CONDITION_WORDS[condition], lacking.replace(",", ", ") or None, len(part),
+         int(part.sum())]
+        for (study, condition, lacking), part in groups
+    ]  # fmt: skip
     if not rows:
         return [Note("No cell had to be filled with the prior.", "missing")]
+    rest = f"; the first {MOST_ROWS} of {len(rows):,} rows" if len(rows) > MOST_ROWS else ""
     return [
         Table(
-            ["Classifier", "Study", "Condition", "Cells filled"],
-            rows,
-            "Cells without a prediction of their own (no series, no point): the prior fills them.",
+            ["Study", "Condition", "Members that lack them", "Cells", "Of the prior alone"],
+            rows[:MOST_ROWS],
+            "Cells in which the prior stands in for members without a prediction (no series, no "
+            "point), or for all: where no member serves the condition, or none that does has a "
+            f"weight. filled.csv names each{rest}.",
             fold=len(rows) > FEW,
         )
     ]

@@ -9,14 +9,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spinegrade.metrics.bootstrap import Comparison, Interval, bootstrap_score, compare
-from spinegrade.metrics.cells import Cells, match
+from spinegrade.metrics.cells import KEY, Cells, match
 from spinegrade.metrics.reliability import calibration_curve, calibration_error, level_table
 from spinegrade.metrics.rsna2024 import PARTS
 from spinegrade.names import GRADE_WEIGHTS, GRADES
 from spinegrade.report import figures_quality, figures_score
 from spinegrade.report.captions import caption
 from spinegrade.report.data import Options, RunData
-from spinegrade.report.findings import study_findings
+from spinegrade.report.findings import count_prior_alone, prior_alone, study_findings
 from spinegrade.report.parts import Card, Cards, Figure, Note, Section, Table
 from spinegrade.report.style import CONDITION_WORDS, level_word
 
@@ -79,6 +79,7 @@ def headline(data: RunData, scored: Scored | str) -> Section:
         Card(
             "Labelled cells", f"{int(data.labels['grade'].notna().sum()):,}", "graded by the rater"
         ),
+        _prior_alone(data),
     ]
     if isinstance(scored, str):
         section.blocks += [Note(scored, "missing"), Cards(counts)]
@@ -108,6 +109,15 @@ def headline(data: RunData, scored: Scored | str) -> Section:
         Cards(counts),
     ]
     return section
+
+
+def _prior_alone(data: RunData) -> Card:
+    """Cells that no member speaks for, and how many of them the score counts."""
+    table = data.probabilities
+    alone = table.loc[prior_alone(table), KEY]
+    labelled = alone.merge(data.labels[data.labels["grade"].notna()], on=KEY)
+    detail = f"of {len(table):,}; {len(labelled):,} of them are labelled"
+    return Card("Cells of the prior alone", f"{len(alone):,}", detail)
 
 
 def _meaning(scored: Scored) -> str:
@@ -247,7 +257,19 @@ def findings(data: RunData, options: Options) -> Section:
                 "missing",
             )
         )
-    table = data.probabilities[data.probabilities["study"].isin(shown)]
-    for study, rows in table.groupby("study", sort=True):
-        section.blocks.append(study_findings(str(study), rows))
+    table = data.probabilities[data.probabilities["study"].isin(data.new_studies)]
+    alone = table[prior_alone(table)]
+    if len(alone):
+        section.blocks.append(
+            Note(
+                f"{len(alone):,} of {len(table):,} cells in {alone['study'].nunique():,} of "
+                f"{len(data.new_studies):,} new studies are no findings: no member speaks for "
+                f"them, and they hold the prior ({count_prior_alone(table)}). filled.csv names "
+                "each.",
+                "warning",
+            )
+        )
+    lacking = data.lacking
+    for study, rows in table[table["study"].isin(shown)].groupby("study", sort=True):
+        section.blocks.append(study_findings(str(study), rows, lacking.get(str(study), {})))
     return section

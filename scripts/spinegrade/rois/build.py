@@ -17,7 +17,7 @@ from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import affine_to_columns, to_mm
 from spinegrade.geometry.planes import nearest_slice, nearest_stack
 from spinegrade.names import LUMBAR_CELLS, Cell
-from spinegrade.rois.crop import crop_affine, crop_pixels
+from spinegrade.rois.crop import crop_affine, crop_pixels, is_blank
 from spinegrade.rois.settings import RoiSet
 from spinegrade.runtime.files import atomic_path, read_json
 from spinegrade.runtime.progress import progress
@@ -73,6 +73,9 @@ def find_centre(
 ) -> Centre | None:
     """Where ``cell`` of a study is cropped, or None if it has no keypoint or no image.
 
+    No image shows a point beside its stack's pixels; a set that keeps crops inside takes the
+    nearest ones all the same.
+
     ``points`` are the study's keypoints of the set's detector, ``stacks`` its volumes.
     """
     level = points[points["level"] == cell.level]
@@ -93,6 +96,8 @@ def find_centre(
         key = lead["series"], int(lead["stack"])
         home = next((s for s in stacks if (s.series, s.stack) == key), None)
         if home is None:
+            return None
+        if nearest_stack([home], centre_mm) is None and not roi_set.keep_inside:
             return None
         if len(chosen) == 1:
             place = float(lead["x_px"]), float(lead["y_px"]), int(lead["index"])
@@ -133,11 +138,13 @@ def crop_study(
 ) -> tuple[list[NDArray[np.uint8]], list[dict[str, Any]]]:
     """Crops of one study, uint8 (slices, height, width) each, and their table rows.
 
-    Rows lack only ``row``, ``grade`` and ``fold``. Raises SpinegradeError for a volume that
+    Rows lack only ``row``, ``grade`` and ``fold``. A crop that shows nothing (``crop.is_blank``) is
+    left out and logged. Raises SpinegradeError for a volume that
     cannot be read.
     """
     crops, rows = [], []
     opened: dict[Path, np.memmap] = {}
+    blank: list[str] = []
     for cell in LUMBAR_CELLS:
         if cell.condition not in roi_set.conditions:
             continue
@@ -150,7 +157,11 @@ def crop_study(
         few = roi_set.slices.sampled
         sampled = few.indices(stack.slices, cell.side) if few else None
         affine = crop_affine(roi_set, stack, centre.point_px, sampled)
-        crops.append(crop_pixels(roi_set, stack, opened[stack.path], affine, sampled))
+        crop = crop_pixels(roi_set, stack, opened[stack.path], affine, sampled)
+        if is_blank(roi_set, crop):
+            blank.append(cell.column)
+            continue
+        crops.append(crop)
         slice_mm = float(np.linalg.norm(affine[:3, 2]))
         slice_sd = jitter.in_plane_sd_mm / slice_mm if centre.crosses_planes else jitter.slice_sd
         x_mm, y_mm, z_mm = to_mm(stack.affine, [centre.point_px])[0]
@@ -174,6 +185,11 @@ def crop_study(
                 **affine_to_columns(affine),
             }
         )
+    if blank:
+        _LOGGER.warning(
+            "study %s gets no crop of %s at %s: one value everywhere there, as outside the image",
+            *(stacks[0].study, roi_set.name, ", ".join(blank)),
+        )
     return crops, rows
 
 
@@ -188,9 +204,9 @@ def crop_shard(
     """All crops of a shard, uint8 (n, slices, height, width), and their "rois" table.
 
     Studies come in the order of their names, cells in that of ``names.LUMBAR_CELLS``. A cell
-    without a keypoint gets no row, and a study whose volume cannot be read is logged and
-    left out: both are filled with the prior later. Studies without a label or a fold keep
-    null there; so do all with ``folds`` None, when every study is new to the models. Raises
+    without a keypoint or a picture gets no row, and a study whose volume cannot be read is logged
+    and left out: both are filled with the prior later. Studies without a label or a fold keep null
+    there; so do all with ``folds`` None, when every study is new to the models. Raises
     SpinegradeError for a volume that is not there, and for slices sampled in stacks that are not
     sagittal.
     """

@@ -155,6 +155,20 @@ def crop_pixels(
     return np.concatenate(slices)
 
 
+def is_blank(roi_set: RoiSet, crop: NDArray[np.uint8]) -> bool:
+    """Whether a stored crop (slices, height, width), margins apart, has one value everywhere.
+
+    So has one that lies outside the image, or on a picture without content: a network would
+    answer it with a constant.
+    """
+    edge = roi_set.in_plane.margin_px
+    beside = (roi_set.slices.stored - roi_set.slices.seen) // 2
+    seen = crop[
+        beside : crop.shape[0] - beside, edge : crop.shape[1] - edge, edge : crop.shape[2] - edge
+    ]
+    return bool(seen.min() == seen.max())
+
+
 def read_crop(
     stack: Stack, volume: NDArray[np.generic], affine: Affine, shape: tuple[int, int, int]
 ) -> NDArray[np.uint8]:
