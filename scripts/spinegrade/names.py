@@ -94,6 +94,6 @@ def mirrored(side: str) -> str:
 
 
 # Codes of rows that tell of something and cost no slice: a series may be good for all that.
-NOTE_CODES = frozenset({"UNEVEN_A_LITTLE", "TURNED_A_LITTLE", "SEVERAL_SOURCES"})
+NOTE_CODES = frozenset({"UNEVEN_A_LITTLE", "TURNED_A_LITTLE", "SHEARED", "SEVERAL_SOURCES"})
 # Codes of places where slices are cut into volumes; those that are lost have a row of their own.
 CUT_CODES = frozenset({"GAP", "UNEVEN_STEPS"})

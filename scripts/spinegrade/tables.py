@@ -125,6 +125,8 @@ SCHEMAS: dict[str, dict[str, pa.Column]] = {
         "row_spacing_mm": _real(0.0),
         "col_spacing_mm": _real(0.0),
         "slice_spacing_mm": _real(0.0),
+        # how far the axes are from right angles; the affine holds it, a qform cannot
+        "shear_degrees": _real(0.0, 90.0),
         **{f"affine_{row}{column}": _real() for row in range(3) for column in range(4)},
         "intensity_low": _real(),
         "intensity_high": _real(),

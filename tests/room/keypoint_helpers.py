@@ -56,6 +56,7 @@ def stack_row(stack: Stack, folder: Path) -> dict:
         "col_spacing_mm": spacing[0],
         "row_spacing_mm": spacing[1],
         "slice_spacing_mm": spacing[2],
+        "shear_degrees": 0.0,
         **affine_to_columns(stack.affine),
         "intensity_low": stack.intensity_low,
         "intensity_high": stack.intensity_high,

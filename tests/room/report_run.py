@@ -168,6 +168,7 @@ def _write_volumes(
                     "row_spacing_mm": np.linalg.norm(affine[:3, 1]),
                     "col_spacing_mm": np.linalg.norm(affine[:3, 0]),
                     "slice_spacing_mm": 5.0,
+                    "shear_degrees": 0.0,
                     **affine_to_columns(affine),
                     "intensity_low": 0.0,
                     "intensity_high": 1000.0,

@@ -13,7 +13,7 @@ from spinegrade.convert.survey import survey_cohort
 from spinegrade.report import check_page
 from spinegrade.report.check_page import CheckedCohort, headline, write_page
 from spinegrade.tables import empty_table, read_table, write_table
-from survey_helpers import make_cohort, missing_slice, series_table
+from survey_helpers import make_cohort, missing_slice, series_table, sheared_stack
 
 SETTINGS = ConvertSettings()
 
@@ -85,6 +85,24 @@ def test_a_study_that_is_only_cut_is_told_apart(tmp_path: Path) -> None:
         "0 of 2 studies can be used whole; 2 in part (1 of them only cut at gaps, no slice lost)"
     )
     assert headline(cohort) == f"{words}, 0 not at all."
+
+
+def test_a_note_is_listed_and_costs_nothing(tmp_path: Path) -> None:
+    rows = {"1": 8, "2": 12}
+    for study, slices in rows.items():
+        sheared_stack(tmp_path / "train_images" / study / "10", slices)
+    (tmp_path / "train_images" / "2" / "10" / "6.dcm").unlink()
+    table = series_table(tmp_path, [{"study": study, "series": "10"} for study in rows])
+    verdicts, rejected = survey_cohort(table, tmp_path, SETTINGS)
+    assert list(verdicts["verdict"]) == ["good", "partial"]
+    assert list(verdicts["codes"]) == ["SHEARED", "GAP,SHEARED"]
+    studies = pd.DataFrame({"study": list(rows)})
+    cohort = CheckedCohort(verdicts, rejected, studies, REFUSALS, {})
+    words = (
+        "1 of 2 studies can be used whole; 1 in part (1 of them only cut at gaps, no slice lost)"
+    )
+    assert headline(cohort) == f"{words}, 0 not at all."
+    assert "off right angles" in page_of(tmp_path, cohort)
 
 
 def test_a_hostile_file_name_is_text_on_the_page(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from spinegrade.convert.settings import ConvertSettings
 from spinegrade.convert.source import SeriesSource
 from spinegrade.geometry.affine import affine_from_columns, to_mm, to_pixels
 from spinegrade.geometry.planes import nearest_stack
+from spinegrade.geometry.rigid import corner_voxels
 from spinegrade.tables import check_table
 from spinegrade.volumes import Stack, stacks_of_table
 
@@ -133,6 +134,17 @@ def test_voxels_are_those_of_another_reader(real: Real) -> None:
                 np.testing.assert_array_equal(
                     volume[row.index], SimpleITK.GetArrayFromImage(image)[0]
                 )
+
+
+def test_every_volume_opens_where_it_lies(real: Real) -> None:
+    for row in real.stacks.to_dict("records"):
+        image = SimpleITK.ReadImage(str(real.folder / "convert" / row["volume"]))
+        true = affine_from_columns(row)
+        corners = corner_voxels((row["slices"], row["rows"], row["cols"]))
+        seen = [image.TransformContinuousIndexToPhysicalPoint(list(corner)) for corner in corners]
+        apart = np.linalg.norm(seen - to_mm(true, corners), axis=1)
+        assert apart.max() < 1e-3  # no shear: far less than half a pixel
+        assert row["shear_degrees"] < 1e-4
 
 
 def test_all_annotated_points_are_located_and_left_lies_left(real: Real) -> None:

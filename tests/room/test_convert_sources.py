@@ -248,7 +248,8 @@ def test_slices_turned_by_a_tenth_of_a_degree_are_one_volume(
     write(tmp_path / "in", slices)
     found = convert(tmp_path)
     assert found.lengths == [15]
-    assert found.codes == [(None, "TURNED_A_LITTLE")]
+    # Its mean axes are a little off right angles to the line of its slices.
+    assert found.codes == [(None, "TURNED_A_LITTLE"), (None, "SHEARED")]
     # 0.1 degrees at 78 mm are 0.14 mm, a seventh of half a pixel.
     assert found.off_mm < 0.14
 
@@ -291,7 +292,9 @@ def test_rounded_positions_are_one_volume_with_a_note(
     write(tmp_path / "in", row_of(even(15, 0, step), axes), written=decimals)
     found = convert(tmp_path)
     assert found.lengths == [15]
-    assert found.codes == [(None, "UNEVEN_A_LITTLE")]
+    assert found.codes[0] == (None, "UNEVEN_A_LITTLE")
+    # Rounded across the line too, it leans: only that may be told beside.
+    assert found.codes[1:] in ([], [(None, "SHEARED")])
     written = f"written in steps of {10.0**-decimals:g} mm"
     assert written in found.result.rejected[0]["found"]
     assert found.off_mm < 1.05 * 10**-decimals

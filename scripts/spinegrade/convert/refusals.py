@@ -38,10 +38,12 @@ REFUSALS: dict[str, str] = {
     ),
     "AMBIGUOUS_VOLUMES": "deliver one volume a series; no tag tells these apart",
     "GANTRY_TILT": "resample the series to slices above one another",
+    "NO_QFORM": "open it with a program that reads the sform; those built on ITK refuse it",
     "TOO_FEW_SLICES": "lower convert.min_slices if such short series are wanted",
     "UNEXPECTED_ERROR": "report it with the trace in the log; the series is no use until then",
     "UNEVEN_A_LITTLE": "nothing; positions in full precision would place slices exactly",
     "TURNED_A_LITTLE": "nothing",
+    "SHEARED": "nothing; the tables and the sform are exact",
     "SEVERAL_SOURCES": "nothing, or keep the one that is wanted",
 }
 

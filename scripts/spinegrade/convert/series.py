@@ -17,8 +17,10 @@ from spinegrade.convert.pixels import FramesRefused, Scratch, decode_volume
 from spinegrade.convert.plan import PlannedStack, plan_series
 from spinegrade.convert.refusals import plain_name, refusal_row
 from spinegrade.convert.settings import ConvertSettings
+from spinegrade.convert.shear import shear_notes
 from spinegrade.convert.source import SeriesSource, read_series
 from spinegrade.geometry.affine import affine_to_columns
+from spinegrade.geometry.rigid import axes_shear_degrees
 from spinegrade.runtime.files import inside
 
 WINDOW_PERCENTILES = (0.5, 99.5)
@@ -65,6 +67,7 @@ def convert_series(
         written = Converted()
         try:
             planned, notes = plan_series(frames, source.plane, settings)
+            notes += shear_notes(planned)
             for number, stack in enumerate(planned):
                 _write_stack(source, number, stack, convert_folder, written, scratch)
         except FramesRefused as error:
@@ -114,6 +117,7 @@ def _write_stack(
             "row_spacing_mm": float(steps[1]),
             "col_spacing_mm": float(steps[0]),
             "slice_spacing_mm": float(steps[2]),
+            "shear_degrees": axes_shear_degrees(stack.affine),
             **affine_to_columns(stack.affine),
             "intensity_low": low,
             "intensity_high": high,

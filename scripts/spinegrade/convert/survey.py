@@ -23,6 +23,7 @@ from spinegrade.convert.pixel_format import PixelsNotRead
 from spinegrade.convert.plan import PlannedStack, plan_series
 from spinegrade.convert.refusals import plain_name, refusal_row
 from spinegrade.convert.settings import ConvertSettings
+from spinegrade.convert.shear import shear_notes
 from spinegrade.convert.source import (
     STRAY,
     UNSAFE,
@@ -99,6 +100,7 @@ def _survey(source: SeriesSource, settings: ConvertSettings, read: Read) -> Surv
     planned: list[PlannedStack] = []
     if frames:
         planned, notes = plan_series(frames, source.plane, settings)
+        notes += shear_notes(planned)
         for note in notes:
             reject(note.file, note.code, note.found, note.action)
     verdict = _verdict(source, file_count(source.folder), planned, rejected)
