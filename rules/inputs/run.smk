@@ -1,11 +1,13 @@
 from functools import cache
 
 from spinegrade.runtime.gpu_lease import check_gpu_limit, gpus_of_a_job
+from spinegrade.runtime.interpreter import quote_interpreter
 from spinegrade.runtime.run_session import watch_run
 from spinegrade.runtime.slurm_states import mend_slurm_executor
 
 watch_run(workflow, config, RESULTS, TRAINED)
 mend_slurm_executor()
+quote_interpreter()
 
 
 @cache
