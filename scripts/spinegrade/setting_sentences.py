@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in sentences: the key, what stands there, what may stand there.
+"""What is wrong with a configuration, in sentences: the key, what stands there, what may.
 
 Every keyword of JSON Schema that the schemas use has its words here.
 """
@@ -46,7 +46,8 @@ def sentence_of(block: str, error: ValidationError) -> str:
             twice = [item for number, item in enumerate(value) if item in value[:number]]
             return f"{where} names {twice[0]!r} twice; name it once"
         case "pattern":
-            return f"{where} is {_shown(value)}; it must be {_allowed(schema)}{_proposal(where, value)}"
+            words = _allowed(schema) + _proposal(where, value)
+            return f"{where} is {_shown(value)}; it must be {words}"
     return f"{where} {_stands(value)}; it must be {_allowed(schema)}{_remedy(schema, value)}"
 
 

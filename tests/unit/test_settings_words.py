@@ -45,7 +45,8 @@ REFUSED: list[tuple[str, tuple[str, ...], object, str]] = [
     ("type", ("keypoints", "detectors", "sagittal_t2", "levels_from"), "sagittal_t1",
      "keypoints.detectors.sagittal_t2.levels_from is 'sagittal_t1'; it must be a list, each text; "
      "write it in brackets: [sagittal_t1]"),
-    ("type", GRID, None, "keypoints.detectors.sagittal_t1.grid is null; it must be a block of keys"),
+    ("type", GRID, None,
+     "keypoints.detectors.sagittal_t1.grid is null; it must be a block of keys"),
     ("type", ("report",), None,
      "report is empty; give its keys, indented, or leave the line out"),
     ("type", ("report",), "few", "report is 'few'; it must be a block of keys"),
@@ -62,8 +63,8 @@ REFUSED: list[tuple[str, tuple[str, ...], object, str]] = [
     ("exclusiveMaximum", (*TRAINING, "average_decay"), 1.0,
      "keypoints.detectors.sagittal_t1.training.average_decay is 1.0; it must be a number of at "
      "least 0 and below 1"),
-    ("multipleOf", (*GRID, "rows"), 100, "keypoints.detectors.sagittal_t1.grid.rows is 100; it must "
-     "be a whole number from 16 to 1024 that is a multiple of 16"),
+    ("multipleOf", (*GRID, "rows"), 100,
+     "keypoints.detectors.sagittal_t1.grid.rows is 100; it must be a whole number from 16 to 1024 that is a multiple of 16"),
     ("enum", ("runtime", "device"), "tpu",
      "runtime.device is 'tpu'; it must be 'auto', 'cpu' or 'cuda'"),
     ("required", ("cohort", "kind"), ABSENT, "cohort.kind is missing and must be given"),
@@ -87,10 +88,10 @@ REFUSED: list[tuple[str, tuple[str, ...], object, str]] = [
     ("minLength", ("runtime", "container"), "",
      "runtime.container is ''; it must be text that is not empty"),
     ("pattern", ("cohort", "name"), "my cohort/1", "cohort.name is 'my cohort/1'; it must be 1 to "
-     "64 of a to z, A to Z, digits, - and _, a letter or digit first, as it names a folder, such as "
-     "my_cohort_1"),
-    ("pattern", ("ensemble", "outside", "mate"), {"path": "mate.xlsx"}, "ensemble.outside.mate.path "
-     "is 'mate.xlsx'; it must be a file whose name ends in .csv or .parquet"),
+     "64 of a to z, A to Z, digits, - and _, a letter or digit first, as it names a folder, such "
+     "as my_cohort_1"),
+    ("pattern", ("ensemble", "outside", "mate"), {"path": "mate.xlsx"},
+     "ensemble.outside.mate.path is 'mate.xlsx'; it must be a file whose name ends in .csv or .parquet"),
     ("propertyNames", ("ensemble", "outside", "My mate"), {"path": "mate.csv"}, "ensemble.outside "
      "has a key 'My mate'; a name there must be 1 to 64 of a to z, digits and _, a letter first"),
     ("oneOf", ("ensemble", "members"), "none",

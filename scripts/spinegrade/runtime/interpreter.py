@@ -17,7 +17,7 @@ from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
 
 def quote_interpreter() -> None:
-    """Have Snakemake quote the interpreter in every command; a path without spaces stays as it is."""
+    """Have Snakemake quote the interpreter in every command; a plain path stays as it is."""
     if not hasattr(PythonScript._execute_cmd, "quotes"):
         PythonScript._execute_cmd = with_quoted_python(PythonScript._execute_cmd)
     for executor in (Executor, RemoteExecutor):
