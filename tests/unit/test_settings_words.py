@@ -64,7 +64,8 @@ REFUSED: list[tuple[str, tuple[str, ...], object, str]] = [
      "keypoints.detectors.sagittal_t1.training.average_decay is 1.0; it must be a number of at "
      "least 0 and below 1"),
     ("multipleOf", (*GRID, "rows"), 100,
-     "keypoints.detectors.sagittal_t1.grid.rows is 100; it must be a whole number from 16 to 1024 that is a multiple of 16"),
+     "keypoints.detectors.sagittal_t1.grid.rows is 100; it must be a whole number from 16 to "
+     "1024 that is a multiple of 16"),
     ("enum", ("runtime", "device"), "tpu",
      "runtime.device is 'tpu'; it must be 'auto', 'cpu' or 'cuda'"),
     ("required", ("cohort", "kind"), ABSENT, "cohort.kind is missing and must be given"),
@@ -91,7 +92,8 @@ REFUSED: list[tuple[str, tuple[str, ...], object, str]] = [
      "64 of a to z, A to Z, digits, - and _, a letter or digit first, as it names a folder, such "
      "as my_cohort_1"),
     ("pattern", ("ensemble", "outside", "mate"), {"path": "mate.xlsx"},
-     "ensemble.outside.mate.path is 'mate.xlsx'; it must be a file whose name ends in .csv or .parquet"),
+     "ensemble.outside.mate.path is 'mate.xlsx'; it must be a file whose name "
+     "ends in .csv or .parquet"),
     ("propertyNames", ("ensemble", "outside", "My mate"), {"path": "mate.csv"}, "ensemble.outside "
      "has a key 'My mate'; a name there must be 1 to 64 of a to z, digits and _, a letter first"),
     ("oneOf", ("ensemble", "members"), "none",
