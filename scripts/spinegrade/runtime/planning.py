@@ -58,9 +58,11 @@ def _device_refusal(workflow: Any, jobs: list[Any], device: str) -> str | None:
 
 
 def _tell(workflow: Any, jobs: list[Any], reasons: Reasons) -> None:
-    dag = workflow.dag
+    dag, rules = workflow.dag, [rule.name for rule in workflow.rules]
+    # Snakemake keeps its jobs in no order.
+    jobs = sorted(jobs, key=lambda job: (rules.index(job.rule.name), *job.wildcards))
     found = [(job, reasons.of(job, dag.reason(job))) for job in jobs]
-    table = table_of_reasons(found, [rule.name for rule in workflow.rules])
+    table = table_of_reasons(found, rules)
     if table is not None:
         logger.info(table)
     for job, words in found:
