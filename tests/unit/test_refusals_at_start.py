@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from snakemake.exceptions import InputFunctionException
 from spinegrade.errors import SpinegradeError
 from spinegrade.runtime.asked_targets import words_on_missing, words_on_wildcards
 from spinegrade.runtime.command_line import check_command_line, find_cache, refusal_of
@@ -45,6 +46,12 @@ from spinegrade.runtime.plain_words import plainly
         ("--configfiles bad.yaml",
          "--configfile bad.yaml, line 2, column 1: not valid YAML (expected "
          "',' or '}', but got '<stream end>'); mend it there or just above"),
+        ("--configfile twice.yaml",
+         "--configfile twice.yaml, line 3, column 1: the key 'cohort' stands there a second time "
+         "and would replace the first; write all of it under one"),
+        ("--configfile good.yaml check_cohort",
+         "--configfile check_cohort cannot be read (No such file or directory); name a YAML file "
+         "that is there, and put -- before targets"),
         ("--configfile latin.yaml",
          "--configfile latin.yaml cannot be read (it is not UTF-8 text); "
          "name a YAML file that is there"),
@@ -65,6 +72,7 @@ def test_a_command_line_of_no_use_gets_a_sentence(
         ("latin", b"cohort: {name: M\xfcller}"),
         ("empty", b"# nothing\n"),
         ("text", b"folds=2"),
+        ("twice", b"cohort: {folds: 2}\nruntime: {}\ncohort: {name: x}\n"),
     ):
         Path(f"{name}.yaml").write_bytes(content)
     assert refusal_of(shlex.split(line)) == said
@@ -118,8 +126,8 @@ def test_a_target_that_is_none_gets_the_likely_one(tmp_path: Path) -> None:
     assert said("check_cohrt").startswith(
         "no rule and no file that a rule makes is called 'check_cohrt'; did you mean check_cohort?"
     )
-    # A rule of many jobs is no target, hence no proposal.
-    assert "targets are the names of rules, and files." in said("train_clasifier")
+    assert "did you mean train_classifier?" in said("train_clasifier")
+    assert "targets are the names of rules, and files." in said("qqq")
     assert said("make_phantom").startswith(
         "make_phantom is a rule, but not with this configuration"
     )
@@ -137,10 +145,15 @@ def test_a_target_that_is_none_gets_the_likely_one(tmp_path: Path) -> None:
 def test_a_refusal_is_told_alone_and_any_other_error_as_before() -> None:
     words = plainly(lambda error, linemaps=None: f"trace of {error} {linemaps}")
     assert words(SpinegradeError("no such folder"), linemaps={}) == "Error: no such folder"
-    wrapped = RuntimeError("in an input function")
-    wrapped.__context__ = SpinegradeError("no images")
-    assert words(wrapped, {}) == "Error: no images"
+    wrapped = InputFunctionException(SpinegradeError("no\nimages"), wildcards={"shard": "0"})
+    assert words(wrapped, {}) == "Error: no\nimages"
     assert words(ValueError("a fault"), linemaps=3) == "trace of a fault 3"
+    fault = InputFunctionException(ValueError("a fault"), wildcards={"shard": "0"})
+    assert words(fault).startswith("trace of Error:")
+    # A fault on the way of telling a refusal is a fault.
+    fault = ValueError("a fault")
+    fault.__context__ = SpinegradeError("no images")
+    assert words(fault, linemaps=3) == "trace of a fault 3"
 
 
 def test_the_interpreter_is_quoted_in_commands_and_a_plain_one_left() -> None:

@@ -54,7 +54,10 @@ REFUSED: list[tuple[str, tuple[str, ...], object, str]] = [
      "command line it must stand in quotes, with a space after each colon: "
      "--config 'cohort={folds: 2}'"),
     ("minimum", ("runtime", "seed"), -1,
-     "runtime.seed is -1; it must be a whole number of at least 0"),
+     "runtime.seed is -1; it must be a whole number from 0 to 4294967295"),
+    ("minimum", (*TRAINING, "epochs"), 0,
+     "keypoints.detectors.sagittal_t1.training.epochs is 0; it must be a whole number of at least "
+     "1"),
     ("maximum", ("cohort", "folds"), 21,
      "cohort.folds is 21; it must be a whole number from 2 to 20"),
     ("exclusiveMinimum", (*TRAINING, "learning_rate"), 0,
@@ -86,6 +89,8 @@ REFUSED: list[tuple[str, tuple[str, ...], object, str]] = [
      "rois.sets.canal_axial.in_plane.size.1 is -2; it must be a number above 0"),
     ("uniqueItems", (*CROPS, "conditions"), ["subarticular_stenosis"] * 2,
      "rois.sets.canal_axial.conditions names 'subarticular_stenosis' twice; name it once"),
+    ("minLength", ("models", "from"), "",
+     "models.from is ''; it must be text that is not empty or null"),
     ("minLength", ("runtime", "container"), "",
      "runtime.container is ''; it must be text that is not empty"),
     ("pattern", ("cohort", "name"), "my cohort/1", "cohort.name is 'my cohort/1'; it must be 1 to "

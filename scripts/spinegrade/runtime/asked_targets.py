@@ -18,11 +18,11 @@ def words_on_missing(target: str, rules: Iterable[Any], project: Path, results: 
     Parameters
     ----------
     target: what was asked for, a rule's name or a file.
-    rules: Snakemake's rules of this configuration (with ``name`` and ``has_wildcards()``).
+    rules: Snakemake's rules of this configuration.
     project: the folder with rules/, where rules stand that this configuration leaves out.
     results: the cohort's results folder.
     """
-    here = {rule.name for rule in rules if not rule.has_wildcards()}
+    here = {rule.name for rule in rules}
     known = rules_in(project)
     if "/" in target or "." in target:
         hint = "" if target.startswith(f"{results}/") else f"; results of this cohort: {results}/"

@@ -11,12 +11,32 @@ import shlex
 import sys
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 _CONFIG, _FILES = ("--config", "-C"), ("--configfile", "--configfiles")
 # As Snakemake wants the names of --config.
 _NAME = re.compile(r"[a-zA-Z_][\w-]*\w")
+
+
+class _TwiceError(yaml.MarkedYAMLError):
+    """A key that stands twice in one block."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as Snakemake reads it, but for a key that stands twice: it would lose the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:merge" and isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise _TwiceError(problem=key.value, problem_mark=key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 CACHE = "XDG_CACHE_HOME"
 
 
@@ -118,10 +138,18 @@ def _refusal_of_entry(entry: str, others: list[str]) -> str | None:
 def _refusal_of_file(file: Path) -> str | None:
     try:
         text = file.read_text(encoding="utf-8")
-        read = yaml.safe_load(text)
+        read = yaml.load(text, Loader=_Loader)
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        return f"--configfile {file} cannot be read ({why}); name a YAML file that is there"
+        hint = "" if file.suffix or file.exists() else ", and put -- before targets"
+        return f"--configfile {file} cannot be read ({why}); name a YAML file that is there{hint}"
+    except _TwiceError as error:
+        mark = error.problem_mark
+        return (
+            f"--configfile {file}, line {mark.line + 1}, column {mark.column + 1}: the key "
+            f"{error.problem!r} stands there a second time and would replace the first; write all "
+            "of it under one"
+        )
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 from snakemake import exceptions
+from snakemake.exceptions import WorkflowError
 
 from spinegrade.errors import SpinegradeError
+
+_WRAPPED = re.compile(r"Error:\s+SpinegradeError: (.*?)\nWildcards:", re.DOTALL)
 
 
 def speak_plainly() -> None:
@@ -19,14 +23,14 @@ def speak_plainly() -> None:
 def plainly(words_of: Callable[..., str]) -> Callable[..., str]:
     """``words_of`` an exception, which for a refusal are its own.
 
-    Snakemake wraps what an input function raises in an error of its own.
+    Snakemake puts the text of what an input function raises into an error of its own.
     """
 
     def words(error: BaseException, *more: Any, **named: Any) -> str:
-        for one in (error, error.__cause__, error.__context__):
-            if isinstance(one, SpinegradeError):
-                return f"Error: {one}"
-        return words_of(error, *more, **named)
+        if isinstance(error, SpinegradeError):
+            return f"Error: {error}"
+        told = _WRAPPED.match(str(error)) if isinstance(error, WorkflowError) else None
+        return f"Error: {told[1]}" if told else words_of(error, *more, **named)
 
     words.plain = True  # type: ignore[attr-defined]
     return words
