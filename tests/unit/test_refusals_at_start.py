@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from snakemake.exceptions import InputFunctionException
+from snakemake.exceptions import WorkflowError
 from spinegrade.errors import SpinegradeError
 from spinegrade.runtime.asked_targets import words_on_missing, words_on_wildcards
 from spinegrade.runtime.command_line import check_command_line, find_cache, refusal_of
@@ -145,10 +145,11 @@ def test_a_target_that_is_none_gets_the_likely_one(tmp_path: Path) -> None:
 def test_a_refusal_is_told_alone_and_any_other_error_as_before() -> None:
     words = plainly(lambda error, linemaps=None: f"trace of {error} {linemaps}")
     assert words(SpinegradeError("no such folder"), linemaps={}) == "Error: no such folder"
-    wrapped = InputFunctionException(SpinegradeError("no\nimages"), wildcards={"shard": "0"})
+    # As Snakemake words what an input function raises.
+    wrapped = WorkflowError("Error:\n  SpinegradeError: no\nimages\nWildcards:\n  shard=0")
     assert words(wrapped, {}) == "Error: no\nimages"
     assert words(ValueError("a fault"), linemaps=3) == "trace of a fault 3"
-    fault = InputFunctionException(ValueError("a fault"), wildcards={"shard": "0"})
+    fault = WorkflowError("Error:\n  ValueError: a fault\nWildcards:\n  shard=0")
     assert words(fault).startswith("trace of Error:")
     # A fault on the way of telling a refusal is a fault.
     fault = ValueError("a fault")
