@@ -236,6 +236,24 @@ def test_the_record_that_was_kept_before_joins_the_others(tmp_path: Path) -> Non
     assert begin_run(tmp_path) > run
 
 
+def test_the_configuration_to_repeat_is_that_of_the_run_that_made_the_submission(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "runs").mkdir()
+    for run in ("r1", "r2"):
+        (tmp_path / "runs" / f"{run}.json").write_text(json.dumps({"config": {"of": run}}))
+    asked = [sys.executable, str(STATUS), str(tmp_path), "--config"]
+
+    def config(*run: str) -> str:
+        return subprocess.run([*asked, *run], capture_output=True, text=True, check=True).stdout
+
+    assert config() == "of: r2\n"
+    note = {"fingerprint": "f", "run": "r1", "outputs": ["ensemble/submission.csv"], "params": {}}
+    (tmp_path / "fingerprints").mkdir()
+    (tmp_path / "fingerprints" / "write_submission.json").write_text(json.dumps(note))
+    assert config() == "of: r1\n" and config("r2") == "of: r2\n"
+
+
 def test_a_renamed_folder_and_another_layout_are_refused_with_the_remedy(toy: Path) -> None:
     (toy / "go").touch()
     assert snakemake(toy)[0] == 0
