@@ -143,7 +143,7 @@ def test_every_keyword_of_the_schemas_has_its_sentence_above() -> None:
     used = [found for file in files for found in keywords(yaml.safe_load(file.read_text()))]
     refuses = set(Draft202012Validator.VALIDATORS) - {"properties"}
     tried = {keyword for keyword, *_ in REFUSED}
-    assert len(files) == 12 and {key for key, _ in used} & refuses <= tried
+    assert len(files) >= 12 and {key for key, _ in used} & refuses <= tried
     # What a regular expression asks for is told in words.
     assert [piece for key, piece in used if key == "pattern" and "description" not in piece] == []
 

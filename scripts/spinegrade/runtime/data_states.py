@@ -12,6 +12,7 @@ State = dict[str, dict[str, str]]
 _KINDS = {
     "new": "new: study {}",
     "gone": "gone: study {}",
+    "names": "names of folders and files of study {}",
     "files": "image files of study {}",
     "series": "rows of series of study {}",
     "landmarks": "annotated points of study {}",
