@@ -13,7 +13,7 @@ from typing import Any
 
 from jsonschema.exceptions import ValidationError
 
-from spinegrade.setting_values import types_of
+from spinegrade.setting_values import choices_of, types_of
 
 _TYPES = {
     "object": "a block of keys",
@@ -88,8 +88,8 @@ def _allowed(schema: dict[str, Any]) -> str:
     """What a schema takes, in words: a whole number from 2 to 20, or null."""
     if "description" in schema:
         return str(schema["description"])
-    if "oneOf" in schema:
-        return " or ".join(_allowed(choice) for choice in schema["oneOf"])
+    if choices := choices_of(schema):
+        return " or ".join(_allowed(choice) for choice in choices)
     if "const" in schema:
         return repr(schema["const"])
     if "enum" in schema:

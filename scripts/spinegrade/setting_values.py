@@ -30,11 +30,11 @@ def read_text_values(schema: dict[str, Any], value: Any) -> Any:
                 value[key] = read_text_values(part, value[key])
         return value
     if isinstance(value, list):
-        for choice in (schema, *schema.get("oneOf", ())):
+        for choice in (schema, *choices_of(schema)):
             if "items" in choice:
                 value[:] = [read_text_values(choice["items"], item) for item in value]
         return value
-    for choice in schema.get("oneOf", (schema,)):
+    for choice in choices_of(schema) or (schema,):
         value = _as_meant(choice, value)
     return value
 
@@ -43,6 +43,11 @@ def types_of(schema: dict[str, Any]) -> list[str]:
     """The types that a schema names, as a list; empty where it names none."""
     types = schema.get("type", [])
     return [types] if isinstance(types, str) else list(types)
+
+
+def choices_of(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """The schemas of which a value has to meet one; empty where there is but the one."""
+    return list(schema.get("oneOf") or schema.get("anyOf") or ())
 
 
 def _as_meant(schema: dict[str, Any], value: Any) -> Any:

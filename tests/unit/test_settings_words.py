@@ -10,6 +10,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 from spinegrade.errors import SpinegradeError
+from spinegrade.setting_sentences import sentence_of
 from spinegrade.settings import SCHEMA_FOLDER, check_settings
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -124,6 +125,12 @@ def test_what_is_wrong_is_said_in_a_sentence(
     assert said == ["the configuration cannot be used:", f"  - {sentence}"]
 
 
+def test_one_of_several_things_that_a_value_may_be_is_told() -> None:
+    choices = [{"enum": ["all", "none"]}, {"type": "array", "items": {"type": "string"}}]
+    (error,) = Draft202012Validator({"anyOf": choices}).iter_errors(3)
+    assert sentence_of("x", error) == "x is 3; it must be 'all' or 'none' or a list, each text"
+
+
 def keywords(schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every keyword that a schema uses, with the piece that it stands in."""
     for key, part in schema.items():
@@ -133,7 +140,7 @@ def keywords(schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield from keywords(piece)
         elif isinstance(part, dict) and key != "default":
             yield from keywords(part)
-        elif key == "oneOf":
+        elif key in ("oneOf", "anyOf"):
             for piece in part:
                 yield from keywords(piece)
 
@@ -142,7 +149,7 @@ def test_every_keyword_of_the_schemas_has_its_sentence_above() -> None:
     files = list(SCHEMA_FOLDER.glob("*.yaml"))
     used = [found for file in files for found in keywords(yaml.safe_load(file.read_text()))]
     refuses = set(Draft202012Validator.VALIDATORS) - {"properties"}
-    tried = {keyword for keyword, *_ in REFUSED}
+    tried = {keyword for keyword, *_ in REFUSED} | {"anyOf"}
     assert len(files) >= 12 and {key for key, _ in used} & refuses <= tried
     # What a regular expression asks for is told in words.
     assert [piece for key, piece in used if key == "pattern" and "description" not in piece] == []
