@@ -15,7 +15,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 # What says when and how a run went differs between runs; what it made must not.
-OF_THE_RUN = {"logs", "benchmarks", "status", "report", "cache"}
+OF_THE_RUN = {"logs", "benchmarks", "status", "report", "cache", "runs", "fingerprints"}
 COMPARED = {".csv", ".json", ".npy", ".nii", ".parquet", ".safetensors"}
 _STARTED = re.compile(r"^Job (\d+): (.+)$", re.MULTILINE)
 _FINISHED = re.compile(r"^Finished jobid: (\d+) \(Rule: (\w+)\)$", re.MULTILINE)

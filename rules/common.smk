@@ -5,8 +5,10 @@ PROJECT = Path(workflow.basedir)
 sys.path.insert(0, str(PROJECT / "scripts"))
 
 from spinegrade.runtime.fingerprint import code_fingerprint, remember_in
+from spinegrade.runtime.plain_words import speak_plainly
 from spinegrade.settings import check_settings
 
+speak_plainly()
 check_settings(config)
 remember_in(".snakemake/spinegrade_code.json")
 

@@ -7,6 +7,7 @@ from typing import Any
 from spinegrade.report.data import Options, Paths
 from spinegrade.report.page import write_report
 from spinegrade.runtime.dag import draw_graphs
+from spinegrade.runtime.run_record import record_in_progress
 from spinegrade.runtime.stage import run_stage
 
 
@@ -32,7 +33,7 @@ def main(job: Any) -> None:
             truth=given.truth or None,
             benchmarks=job.params.benchmarks,
             graphs=graphs,
-            run_record=job.params.benchmarks.removesuffix("benchmarks") + "run.json",
+            run_record=record_in_progress(job.params.benchmarks.removesuffix("/benchmarks")),
         )
         write_report(job.output[0], paths, options, job.params.cohort, job.params.kind)
 

@@ -1,11 +1,34 @@
 from functools import cache
 
+from spinegrade.runtime.data_states import data_words, keep_state, read_state
 from spinegrade.runtime.gpu_lease import check_gpu_limit, gpus_of_a_job
+from spinegrade.runtime.interpreter import quote_interpreter
+from spinegrade.runtime.planning import watch_plan
+from spinegrade.runtime.reasons import Reasons
+from spinegrade.runtime.run_record import run_in_progress
 from spinegrade.runtime.run_session import watch_run
 from spinegrade.runtime.slurm_states import mend_slurm_executor
 
 watch_run(workflow, config, RESULTS, TRAINED)
 mend_slurm_executor()
+quote_interpreter()
+
+
+def changed_data(digest, run):
+    """What of the delivered data behind a job's digest changed since a run, in phrases."""
+    if PHANTOM:
+        return ["the phantom cohort that it reads"]
+    if not isinstance(digest, str):
+        return ["the tables that it reads"]
+    return data_words(DELIVERED.changed_since(digest, read_state(RESULTS, run)))
+
+
+watch_plan(
+    workflow,
+    RESULTS,
+    config["runtime"]["device"],
+    Reasons(FRESHNESS, config, RESULTS, changed_data),
+)
 
 
 @cache
@@ -24,6 +47,7 @@ def gpus(wildcards):
 
 onstart:
     DELIVERED.save(DELIVERED_KEPT)
+    keep_state(RESULTS, run_in_progress(RESULTS), DELIVERED.known)
     if not workflow.non_local_exec:
         limit = workflow.global_resources.get("gpu")
         advice = check_gpu_limit(limit and limit.value, config["runtime"]["device"])

@@ -6,16 +6,17 @@ A room's rules get only the smallest piece that they need, through ``params``.
 
 from __future__ import annotations
 
-import difflib
+import math
 import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
 
 from spinegrade.errors import SpinegradeError
+from spinegrade.setting_sentences import not_a_block, not_finite, sentence_of, unknown_key
+from spinegrade.setting_values import read_text_values
 
 SCHEMA_FOLDER = Path(__file__).resolve().parents[2] / "resources" / "schemas" / "config"
 
@@ -37,28 +38,30 @@ def _fill_defaults(schema: dict[str, Any], value: Any) -> None:
             _fill_defaults(extra, value[key])
 
 
-def _describe(block: str, error: ValidationError) -> str:
-    where = ".".join([block, *(str(part) for part in error.absolute_path)])
-    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
-        known = list(error.schema.get("properties", {}))
-        unknown = [key for key in error.instance if key not in known]
-        lines = []
-        for key in unknown:
-            close = difflib.get_close_matches(str(key), known, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            lines.append(f"unknown key {where}.{key}{hint} Allowed: {', '.join(sorted(known))}")
-        return "; ".join(lines)
-    if error.validator == "enum":
-        return (
-            f"{where} is {error.instance!r}; allowed: {', '.join(map(repr, error.validator_value))}"
-        )
-    return f"{where} is {error.instance!r}: {error.message}"
+def _not_finite(where: str, value: Any) -> list[str]:
+    """Sentences on numbers that are none; no bound of a schema refuses .nan."""
+    if isinstance(value, dict):
+        return [one for key in value for one in _not_finite(f"{where}.{key}", value[key])]
+    if isinstance(value, list):
+        return [one for n, item in enumerate(value) for one in _not_finite(f"{where}.{n}", item)]
+    if isinstance(value, float) and not math.isfinite(value):
+        return [not_finite(where, value)]
+    return []
+
+
+def _problems_of(block: str, schema: dict[str, Any], value: Any) -> list[str]:
+    if not isinstance(value, dict):
+        return [not_a_block(block, value)]
+    problems = _not_finite(block, value)
+    found = Draft202012Validator(schema).iter_errors(value)
+    return problems + [sentence_of(block, error) for error in found]
 
 
 def check_settings(config: dict[str, Any]) -> dict[str, Any]:
     """Validate ``config`` in place, fill the schemas' defaults, and return it.
 
     Where a schema says ``format: path``, a leading ~ becomes the user's home.
+    Text that is meant as a number, true, false or null becomes one (``setting_values``).
 
     Raises SpinegradeError that lists every offending key with its path, its value and what
     is allowed.
@@ -67,21 +70,17 @@ def check_settings(config: dict[str, Any]) -> dict[str, Any]:
     problems = []
     for key in config:
         if key not in blocks:
-            close = difflib.get_close_matches(str(key), list(blocks), 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            problems.append(f"unknown block {key!r}{hint} Allowed: {', '.join(blocks)}")
+            problems.append(unknown_key("", key, blocks))
     for block, path in blocks.items():
         schema = yaml.safe_load(path.read_text(encoding="utf-8"))
         if block not in config:
             if "default" not in schema:
-                problems.append(f"block {block!r} is missing")
+                problems.append(f"the block {block} is missing and must be given")
                 continue
             config[block] = schema["default"]
         _fill_defaults(schema, config[block])
-        validator = Draft202012Validator(schema)
-        for error in validator.iter_errors(config[block]):
-            cause = best_match(error.context) if error.context else error
-            problems.append(_describe(block, cause or error))
+        read_text_values(schema, config[block])
+        problems += _problems_of(block, schema, config[block])
     problems += _contradictions(config) if not problems else []
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)

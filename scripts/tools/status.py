@@ -5,11 +5,14 @@ From the working folder, while a run works or later, on any machine that sees it
     python scripts/tools/status.py                        # the run begun last under results/
     python scripts/tools/status.py results/rsna2024 --watch
     python scripts/tools/status.py results/rsna2024 --json
+    python scripts/tools/status.py results/rsna2024 --runs
     python scripts/tools/status.py results/rsna2024 --config > again.yaml
 
-``--config`` writes the configuration of the recorded run, to repeat it with
-``snakemake --configfile again.yaml``. ``--release`` declares a run dead that was killed where
-nobody here can see it. Exit codes: 0, 1 for a run that failed or was killed, 2 for a refusal.
+``--runs`` lists the recorded runs and which of them made each output. ``--config`` writes the
+configuration of the run that made submission.csv, else of the last one, or of ``--config RUN``,
+to repeat it with ``snakemake --configfile again.yaml``. ``--release`` declares a run dead that was
+killed where nobody here can see it. Exit codes: 0, 1 for a run that failed or was killed, 2 for a
+refusal.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -27,9 +31,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.runtime.files import read_json
+from spinegrade.runtime.made_note import made_by
 from spinegrade.runtime.run_lock import NAME, read_record, release_dead
-from spinegrade.runtime.run_record import RECORD
+from spinegrade.runtime.run_record import read_run_config, record_file, runs_in
 from spinegrade.runtime.run_view import read_run, table_of
+
+SUBMISSION = "ensemble/submission.csv"
 
 
 def begun_last() -> Path:
@@ -53,6 +60,29 @@ def show(results: Path, as_json: bool) -> str:
     return run["state"]
 
 
+def show_runs(results: Path) -> None:
+    """Print the recorded runs, and by output the one that made it."""
+    for run in runs_in(results):
+        known = read_json(record_file(results, run))
+        print(f"{run}  {known['outcome']:<8} {known['command']}")
+    print()
+    for output, run in sorted(made_by(results).items()):
+        print(f"{run or 'no run on record':<21} {output}")
+
+
+def config_of(results: Path, run: str) -> dict[str, Any]:
+    """The configuration of ``run``, or where that is empty, of the one that repeats the results."""
+    runs = runs_in(results)
+    if not runs:
+        raise SpinegradeError(f"{results}: no run has left a record there (runs/)")
+    if run and run not in runs:
+        raise SpinegradeError(f"{results}: no run {run!r} is on record; runs: {', '.join(runs)}")
+    maker = made_by(results).get(SUBMISSION)
+    config = read_run_config(results, run or (maker if maker in runs else runs[-1]))
+    assert config is not None, "the run is on record"
+    return config
+
+
 def main() -> int:
     """Parse the command line and do what it asks."""
     parser = argparse.ArgumentParser(description="How far a run of the workflow is.")
@@ -62,7 +92,10 @@ def main() -> int:
     what.add_argument(
         "--watch", nargs="?", type=float, const=5.0, metavar="SECONDS", help="again and again"
     )
-    what.add_argument("--config", action="store_true", help="the run's configuration, as YAML")
+    what.add_argument("--runs", action="store_true", help="all runs, and which made what")
+    what.add_argument(
+        "--config", nargs="?", const="", metavar="RUN", help="a run's configuration, as YAML"
+    )
     what.add_argument("--release", action="store_true", help="declare a run dead")
     given = parser.parse_args()
     try:
@@ -70,10 +103,11 @@ def main() -> int:
         if given.release:
             print(release_dead(results))
             return 0
-        if given.config:
-            if not (results / RECORD).exists():
-                raise SpinegradeError(f"{results / RECORD}: no such file; no run has recorded one")
-            config = read_json(results / RECORD)["config"]
+        if given.runs:
+            show_runs(results)
+            return 0
+        if given.config is not None:
+            config = config_of(results, given.config)
             print(yaml.safe_dump(config, sort_keys=False), end="")
             return 0
         state = show(results, given.json)

@@ -170,11 +170,11 @@ def test_names_and_files_are_checked_before_anything_runs(tmp_path: Path) -> Non
     [
         ({"outside": {"Mate": {"path": "a.csv"}}}, "'Mate'"),
         ({"outside": {"mate": {"path": "a.txt"}}}, r"ensemble\.outside\.mate\.path is 'a.txt'"),
-        ({"outside": {"mate": {"normalise": True}}}, "'path' is a required property"),
+        ({"outside": {"mate": {"normalise": True}}}, r"outside\.mate\.path is missing"),
         ({"outside": {"mate": {"path": "a.csv", "blend": "logits"}}}, r"outside\.mate\.blend"),
-        ({"blend": "logit"}, r"ensemble\.blend is 'logit'; allowed: 'probabilities', 'logits'"),
+        ({"blend": "logit"}, r"ensemble\.blend is 'logit'; it must be 'probabilities' or 'logits'"),
         ({"prune": 0.7}, r"ensemble\.prune is 0\.7"),
-        ({"leave_one_out": "no"}, r"ensemble\.leave_one_out is 'no'"),
+        ({"leave_one_out": "never"}, r"ensemble\.leave_one_out is 'never'"),
     ],
 )
 def test_the_configuration_is_refused_by_key(block: dict, words: str) -> None:

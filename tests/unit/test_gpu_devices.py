@@ -14,7 +14,7 @@ import pytest
 from gpu_machine import TWO, free_at_once
 from spinegrade.errors import SpinegradeError
 from spinegrade.runtime import gpu_locks, gpu_pool
-from spinegrade.runtime.gpu_lease import check_gpu_limit, gpus_of_a_job, lease_devices
+from spinegrade.runtime.gpu_lease import check_gpu_limit, gpus_of_a_job, lease_devices, no_gpu_for
 from spinegrade.runtime.gpu_pool import find_pool
 
 UNLIKE = TWO.replace("NVIDIA A (UUID: GPU-b", "NVIDIA B (UUID: GPU-b")
@@ -165,6 +165,7 @@ def test_unnamed_devices_of_slurm_are_not_touched_and_others_not_taken(
 
 def test_a_limit_above_what_exists_gets_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert check_gpu_limit(2, "auto") is None and check_gpu_limit(1, "cuda") is None
+    assert no_gpu_for("cuda") is None
     assert check_gpu_limit(8, "cpu") is None
     sentence = check_gpu_limit(8, "auto")
     assert sentence.startswith("The gpu limit is 8, but there are 2 (CUDA_VISIBLE_DEVICES=0,1")
@@ -173,7 +174,10 @@ def test_a_limit_above_what_exists_gets_one_sentence(monkeypatch: pytest.MonkeyP
     assert [gpus_of_a_job(device) for device in ("auto", "cuda", "cpu")] == [1, 1, 0]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert "run on the CPU" in check_gpu_limit(2, "auto")
-    assert "its jobs fail" in check_gpu_limit(2, "cuda")
+    # Jobs that need one are refused before; the others need no advice.
+    assert check_gpu_limit(2, "cuda") is None
+    assert "runtime.device is cuda, but there is no GPU" in no_gpu_for("cuda")
+    assert no_gpu_for("auto") is None and no_gpu_for("cpu") is None
     assert [gpus_of_a_job(device) for device in ("auto", "cuda", "cpu")] == [0, 1, 0]
 
 

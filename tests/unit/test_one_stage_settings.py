@@ -144,7 +144,7 @@ def test_a_network_may_not_be_called_as_a_member_of_the_ensemble_is() -> None:
         ({"augmentation": {"cutouts": 1}}, ["net.augmentation.cutouts", "did you mean cutout"]),
         ({"image_px": 100}, ["net.image_px", "100", "multiple of 32"]),
         ({"training": {"learning_rate": [0.1, 0]}}, ["net.training.learning_rate"]),
-        ({"target": "subarticular"}, ["net.target", "'foraminal', 'canal'"]),
+        ({"target": "subarticular"}, ["net.target", "'foraminal' or 'canal'"]),
     ],
 )
 def test_the_schema_names_the_key(change: dict[str, Any], words: list[str]) -> None:

@@ -29,9 +29,9 @@ def test_the_committed_configuration_is_valid_and_names_every_key(config: dict[s
     ("block", "key", "value", "words"),
     [
         ("cohort", "fold", 3, ["cohort.fold", "did you mean folds?"]),
-        ("cohort", "folds", 1, ["cohort.folds", "1", "minimum of 2"]),
+        ("cohort", "folds", 1, ["cohort.folds", "1", "a whole number from 2 to 20"]),
         ("cohort", "kind", "mri", ["cohort.kind", "'mri'", "'phantom'", "'kaggle_rsna2024'"]),
-        ("runtime", "shards", "two", ["runtime.shards", "'two'", "integer"]),
+        ("runtime", "shards", "two", ["runtime.shards", "'two'", "whole number"]),
         ("runtime", "device", "tpu", ["runtime.device", "'tpu'", "'cuda'"]),
     ],
 )

@@ -161,7 +161,7 @@ def test_an_all_view_grader_reads_crops_and_a_sequence_set() -> None:
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"architecture": "view_lstm"}, r"graders\.net\.architecture is 'view_lstm'; allowed"),
+        ({"architecture": "view_lstm"}, r"graders\.net\.architecture is 'view_lstm'; it must be"),
         ({"epochs": 3}, r"unknown key two_stage\.graders\.net\.epochs"),
         ({"training": {"epoch": 3}}, r"net\.training\.epoch; did you mean epochs"),
         ({"augmentation": {"scale": 1.0}}, r"net\.augmentation\.scale is 1\.0"),

@@ -15,7 +15,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the miniature run has finished; its record is kept as record.json."""
     folder = tmp_path_factory.mktemp("miniature") / "run"
     run_miniature(folder)
-    record = folder / "results" / "miniature" / "run.json"
+    (record,) = (folder / "results" / "miniature" / "runs").glob("*.json")
     (folder / "record.json").write_bytes(record.read_bytes())
     return folder
 

@@ -186,6 +186,30 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
 }
 
 
+# What a dry run says of it, line by line.
+WHY: dict[str, list[str]] = {
+    "one model's layer": [
+        "  train_classifier classifier=attentive fold=0,1,2: code of "
+        "spinegrade.models.slice_attention",
+    ],
+    "the metric": ["  fit_ensemble: code of spinegrade.metrics.rsna2024"],
+    "the crop geometry": [
+        "  crop_rois roi_set=canal_axial,recess_axial,canal_sagittal,foramen_sagittal shard=0,1: "
+        "code of spinegrade.rois.crop",
+        "  train_classifier classifier=attentive fold=0,1,2: code or settings of canal_sagittal, "
+        "foramen_sagittal, recess_axial",
+    ],
+    "one detector's learning rate": [
+        "  train_keypoints detector=sagittal_t2 fold=0,1,2: "
+        "keypoints.detectors.sagittal_t2.training.learning_rate was 0.004, is 0.003",
+    ],
+    "one classifier's epochs": [
+        "  train_classifier classifier=small fold=0,1,2: classifiers.small.epochs was 40, is 41",
+        "  what they read is made anew: fit_ensemble, write_submission",
+    ],
+}
+
+
 def deliver(root: Path, train: list[str]) -> None:
     """A cohort in the competition's layout; no job opens a file, so they hold nothing."""
     series = [["study_id", "series_id", "series_description"]]
@@ -263,7 +287,12 @@ MESSAGES = {
 
 def planned(folder: Path) -> set[str]:
     """The jobs that a dry run names."""
-    words = snakemake(folder, "--dry-run")
+    return jobs_in(snakemake(folder, "--dry-run"))
+
+
+def jobs_in(words: str) -> set[str]:
+    """The jobs that the words of a dry run name; the clock is no reason for any."""
+    assert "spinegrade_clock" not in words
     found = set()
     for message in re.findall(r"^Job \d+: (.*)$", words, re.MULTILINE):
         for pattern, rule in MESSAGES.items():
@@ -317,7 +346,10 @@ def test_an_edit_reruns_what_it_concerns(memory: Path, name: str) -> None:
     assert count == 1, f"{file} has nothing like {pattern}"
     try:
         path.write_text(edited)
-        assert planned(memory) == expected
+        words = snakemake(memory, "--dry-run")
+        assert jobs_in(words) == expected
+        assert ("Why jobs run:" in words) == bool(expected)
+        assert {*WHY.get(name, ())} <= {*words.splitlines()}
     finally:
         path.write_text(before)
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -344,7 +376,10 @@ def test_an_image_changed_in_place_reruns_the_same(memory: Path, data: Path) -> 
     file = data / "train_images" / CHANGED_STUDY / f"{CHANGED_STUDY}1" / "1.dcm"
     with file.open("r+b") as image:
         image.write(b"IMAGE")
-    assert planned(memory) == from_study(CHANGED_STUDY)
+    words = snakemake(memory, "--dry-run")
+    assert jobs_in(words) == from_study(CHANGED_STUDY)
+    shard = shard_of(CHANGED_STUDY, len(SHARDS))
+    assert f"  convert_dicom shard={shard}: image files of study {CHANGED_STUDY}\n" in words
 
 
 def test_a_new_test_study_trains_nothing(memory: Path, data: Path) -> None:

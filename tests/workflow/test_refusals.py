@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,27 @@ PROJECT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.workflow
 
 
-def dry_run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def snakemake(
+    folder: Path, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile")]
     command += ["--workflow-profile", str(PROJECT / "profiles" / "default")]
-    command += ["--directory", str(folder), "--dry-run", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    command += ["--directory", str(folder), *arguments]
+    given = {**os.environ, **environment}
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=folder, env=given
+    )
+
+
+def dry_run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return snakemake(folder, "--dry-run", *arguments)
+
+
+def last_words(done: subprocess.CompletedProcess[str]) -> str:
+    """What a refused run ends with, a sentence and no trace."""
+    words = done.stderr + done.stdout
+    assert done.returncode != 0 and "Traceback" not in words and "  File " not in words
+    return "Error: " + words.rpartition("\nError: ")[2].rstrip()
 
 
 def test_the_default_run_plans_every_room(tmp_path: Path) -> None:
@@ -91,3 +108,48 @@ def test_an_unknown_profile_key_is_refused_by_its_name(tmp_path: Path) -> None:
     done = dry_run(tmp_path, "--profile", str(tmp_path))
     assert done.returncode != 0
     assert done.stderr.rstrip().endswith("unrecognized arguments: --retires=2")
+
+
+def test_a_misspelt_target_gets_the_likely_one(tmp_path: Path) -> None:
+    assert last_words(dry_run(tmp_path, "draw_dga")).startswith(
+        "Error: no rule and no file that a rule makes is called 'draw_dga'; did you mean draw_dag?"
+    )
+    assert last_words(dry_run(tmp_path, "train_classifier")).startswith(
+        "Error: train_classifier runs once for each classifier and fold, so its name alone is"
+    )
+
+
+def test_an_unquoted_config_and_an_absent_file_get_a_sentence(tmp_path: Path) -> None:
+    assert last_words(dry_run(tmp_path, "--config", "cohort={name:", "x}")).endswith(
+        "put quotes around the whole: --config 'cohort={name: x}'"
+    )
+    assert last_words(dry_run(tmp_path, "--configfile", "gone.yaml")).startswith(
+        "Error: --configfile gone.yaml cannot be read (No such file or directory)"
+    )
+
+
+def test_numbers_on_the_command_line_are_numbers_and_a_home_may_be_closed(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    closed = {"HOME": str(tmp_path / "file" / "home"), "XDG_CACHE_HOME": ""}
+    config = ("--config", "cohort={folds: 4}", "classifiers={small: {learning_rate: 2e-3}}")
+    done = snakemake(tmp_path, "--dry-run", *config, **closed)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Training fold 3 of classifier small") == 1
+    assert "home/.cache cannot be written, so caches go to" in done.stderr
+
+
+def test_cuda_without_a_gpu_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    arguments = ("--cores", "1", "--config", "runtime={device: cuda}")
+    hidden = {"CUDA_VISIBLE_DEVICES": ""}
+    refused = snakemake(tmp_path, *arguments, **hidden)
+    assert last_words(refused).startswith(
+        "Error: runtime.device is cuda, but there is no GPU (CUDA_VISIBLE_DEVICES=); set"
+    )
+    made = {path.name for path in (tmp_path / "results" / "phantom_lumbar").iterdir()}
+    assert made <= {".run_lock", "version.json", "runs", "status"}
+    assert list((tmp_path / "results" / "phantom_lumbar" / "runs").iterdir()) == []
+    # A dry run only says so, and what needs no GPU is not concerned.
+    planned = snakemake(tmp_path, "--dry-run", *arguments, **hidden)
+    assert planned.returncode == 0 and "cuda, but there is no GPU" in planned.stdout
+    beside = snakemake(tmp_path, "--dry-run", *arguments, "--", "draw_dag", **hidden)
+    assert beside.returncode == 0 and "no GPU" not in beside.stdout

@@ -52,6 +52,8 @@ class Delivered:
         self._folds_file = folds_file
         # Snakemake asks for the same digests several times a job.
         self._digests: dict[tuple[object, ...], str] = {}
+        # By digest: which studies it is over, and what of them.
+        self._behind: dict[str, tuple[Callable[[str], bool], Sequence[str]]] = {}
         self._shard_of: dict[str, int] = {}
 
     @cached_property
@@ -126,7 +128,8 @@ class Delivered:
         """Over the studies of ``part``, those that are ``wanted``; made once."""
         asked = (*part, *kinds)
         if asked not in self._digests:
-            self._digests[asked] = self._digest_of(wanted, kinds)
+            digest = self._digest_of(wanted, kinds)
+            self._digests[asked], self._behind[digest] = digest, (wanted, kinds)
         return self._digests[asked]
 
     def _digest_of(self, wanted: Callable[[str], bool], kinds: Sequence[str]) -> str:
@@ -141,11 +144,41 @@ class Delivered:
     def _table(self, name: str) -> Path | None:
         return csv_path(self._root, name)
 
+    def changed_since(self, digest: str, before: dict[str, dict[str, str]]) -> dict[str, list[str]]:
+        """By kind, the studies behind a ``digest`` of this process that differ from ``before``.
+
+        ``before`` is what ``known`` gave then. Studies that joined or left are under ``new`` and
+        ``gone`` alone. Empty where the digest or a kind that it is over is not known.
+        """
+        wanted, kinds = self._behind.get(digest, (None, ()))
+        if wanted is None or not before.keys() >= {*kinds}:
+            return {}
+        now = {kind: getattr(self, kind) for kind in kinds}
+        then = {study for kind in kinds for study in before[kind]}
+        here = {study for kind in kinds for study in now[kind]}
+        found: dict[str, list[str]] = defaultdict(list)
+        for study in sorted(then | here):
+            if study not in here:
+                found["gone"].append(study)
+            elif study == _UNKNOWN or not wanted(study):
+                continue
+            elif study not in then:
+                found["new"].append(study)
+            else:
+                for kind in kinds:
+                    if before[kind].get(study) != now[kind].get(study):
+                        found[kind].append(study)
+        return dict(found)
+
+    @property
+    def known(self) -> dict[str, dict[str, str]]:
+        """What has been read so far, by kind and study."""
+        names = ("names", "files", "series", "landmarks", "labels", "folds")
+        return {name: self.__dict__[name] for name in names if name in self.__dict__}
+
     def save(self, path: Path) -> None:
         """Keep what has been read, so that jobs of the same run need not walk the cohort."""
-        names = ("names", "files", "series", "landmarks", "labels", "folds")
-        known = {name: self.__dict__[name] for name in names if name in self.__dict__}
-        path.write_text(json.dumps(known))
+        path.write_text(json.dumps(self.known))
 
     def load(self, path: Path) -> None:
         """Take over what ``save`` kept, where it did."""

@@ -22,7 +22,7 @@ class Paths:
     Lists hold one file a shard. ``keypoints`` <detector>/<shard>.parquet, ``crop_tables`` and
     ``crop_arrays`` <roi set>/<shard>/rois.*, ``histories`` <model>/fold_<fold>/history.csv:
     names are read from the folders. ``truth`` exists for phantoms alone. ``graphs`` is a folder
-    with rule_graph.svg and job_graph.svg, ``run_record`` the run's run.json.
+    with rule_graph.svg and job_graph.svg, ``run_record`` the run's record.
     """
 
     studies: str

@@ -167,7 +167,7 @@ def graphs(folder: Path) -> Section:
 
 
 def record(run_record: Path) -> Section:
-    """How this run was called, with what and where, and how to repeat it; from its run.json."""
+    """How this run was called, with what and where, and how to repeat it; from its record."""
     section = Section("record", "How to repeat this run")
     known = read_json(run_record)
     git, machine = known["git"], known["machine"]
@@ -185,14 +185,14 @@ def record(run_record: Path) -> Section:
         ["GPUs", "; ".join(machine["gpus"]) or "none"],
     ]
     planned = [[rule, jobs] for rule, jobs in known["planned"].items()]
-    results = run_record.parent
+    results, run = run_record.parents[1], run_record.stem
     section.blocks += [
         Table(["What", "Value"], rows, "The run that wrote this report, where it was started."),
         Table(["Rule", "Jobs"], planned, "What this run had to do", fold=True),
         Note(
             f"{run_record} holds this and, once the run has ended, digests of data and "
             "results, time and memory by rule, and failures. To repeat the run with that commit "
-            f"and the versions below: python scripts/tools/status.py {results} --config > "
+            f"and the versions below: python scripts/tools/status.py {results} --config {run} > "
             "again.yaml, then snakemake --configfile again.yaml."
         ),
     ]

@@ -25,7 +25,7 @@ OUTSIDE = frozenset(
     f"{PACKAGE}.runtime.{name}"
     for name in (
         *("progress", "training_log", "status", "freshness", "gpu_lease", "run_lock"),
-        "sigterm",
+        *("made_note", "impersonal", "sigterm"),
     )
 )
 # Packages whose name in requirements.txt is not the one they are imported by.
@@ -103,6 +103,8 @@ class _Module(NamedTuple):
     packages: frozenset[str]
 
 
+# By fingerprint: the digests that it was made of.
+PARTS: dict[str, dict[str, str]] = {}
 # By file: its time and size, and what was found in it then.
 _KNOWN: dict[str, tuple[list[int], _Module]] = {}
 
@@ -169,4 +171,6 @@ def code_fingerprint(script: str, *modules: str, resources: tuple[str, ...] = ()
         content = (SCRIPTS.parent / resource).read_bytes()
         digests[resource] = hashlib.sha256(content).hexdigest()
     text = "\n".join(f"{name} {digests[name]}" for name in sorted(digests))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+    PARTS[fingerprint] = digests
+    return fingerprint

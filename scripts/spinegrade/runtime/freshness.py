@@ -2,26 +2,31 @@
 
 Snakemake knows what a job was run with only as long as ``.snakemake`` lasts, and never looks at
 the params of a job behind an ``ancient`` input that is being remade. So every stage leaves a
-fingerprint of its params (code, settings, data digests) beside the results, and every rule has
-one more input, the clock: a file that is newer than any output. It is ``ancient``, hence without
-effect, for a job whose fingerprint is today's, and an ordinary input for any other. The same
-holds for the inputs that a rule calls settled: of a stale job they are ordinary, since Snakemake
-asks nothing of a job that hangs on remade files by ancient inputs alone.
+fingerprint of its params (code, settings, data digests) beside the results (``made_note``), and
+every rule has one more input, the clock: a file that is newer than any output. It is ``ancient``,
+hence without effect, for a job whose fingerprint is today's, and an ordinary input for any other.
+The same holds for the inputs that a rule calls settled: of a stale job they are ordinary, since
+Snakemake asks nothing of a job that hangs on remade files by ancient inputs alone.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-# Params that say where a job works, not what it makes.
-NO_CONTENT = frozenset({"fingerprint", "checkpoint", "benchmarks"})
+from spinegrade.runtime.made_note import (
+    NO_CONTENT,
+    Note,
+    note_of,
+    params_fingerprint,
+    read_note,
+)
+
 # Params that say which data a job reads, not how it works on them.
 OF_THE_DATA = frozenset({"digest", "listing", "root"})
 _WILDCARD = re.compile(r"\{(\w+)[^{}]*\}")
@@ -35,21 +40,14 @@ def set_clock(path: str | Path) -> None:
     path.write_text(f"{time.time_ns()}\n")
 
 
-def sidecar_of(log: str | Path) -> Path:
-    """Where the fingerprint of the job that logs to ``log`` is kept.
+@dataclass(frozen=True)
+class Stale:
+    """A job that is not current: today's params, and the note on its outputs."""
 
-    results/<cohort>/logs/<job>.log -> results/<cohort>/fingerprints/<job>.txt
-    """
-    parts = list(Path(log).parts)
-    parts[len(parts) - 1 - parts[::-1].index("logs")] = "fingerprints"
-    return Path(*parts).with_suffix(".txt")
-
-
-def params_fingerprint(params: dict[str, Any]) -> str:
-    """Sixteen hex digits over named values, those of NO_CONTENT left out."""
-    kept = {name: value for name, value in params.items() if name not in NO_CONTENT}
-    text = json.dumps(kept, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    rule: str
+    wildcards: Any
+    params: dict[str, Any]
+    note: Note | None
 
 
 class Freshness:
@@ -62,8 +60,10 @@ class Freshness:
         ancient: Callable[[str], Any],
     ) -> None:
         self._rule_named = rule_named
-        self._clock = clock
+        self.clock = clock
         self._ancient = ancient
+        # By log: the jobs that were asked about and are not current.
+        self.stale: dict[str, Stale] = {}
 
     def fingerprint(self, rule: str, wildcards: Any) -> str:
         """Today's fingerprint of a job: of all params of its rule."""
@@ -91,16 +91,16 @@ class Freshness:
 
     def is_current(self, rule: str, wildcards: Any) -> bool:
         """Whether the outputs that stand were made with today's fingerprint."""
-        log = self._rule_named(rule).log[0]
-        sidecar = sidecar_of(_filled(str(log), wildcards))
-        try:
-            return sidecar.read_text() == self.fingerprint(rule, wildcards)
-        except OSError:
-            return False
+        log = _filled(str(self._rule_named(rule).log[0]), wildcards)
+        params, note = self._values(rule, wildcards, NO_CONTENT), read_note(note_of(log))
+        if note is not None and note.fingerprint == params_fingerprint(params):
+            return True
+        self.stale[log] = Stale(rule, wildcards, params, note)
+        return False
 
     def clock_for(self, rule: str) -> Callable[[Any], Any]:
         """Input function of ``rule``: the clock, ancient while the job is current."""
-        return self.settled(rule, lambda wildcards: self._clock)
+        return self.settled(rule, lambda wildcards: self.clock)
 
     def settled(self, rule: str, paths: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """Input function of ``rule``: what ``paths`` gives, ancient while the job is current."""

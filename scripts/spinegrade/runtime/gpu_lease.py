@@ -55,10 +55,7 @@ def lease_devices(
         return
     if not pool:
         if pool is not None and device == "cuda":
-            raise SpinegradeError(
-                f"runtime.device is cuda, but there is no GPU ({pool.source}); set runtime.device "
-                f"to auto or cpu, or mend the driver, or name the GPUs in {VISIBLE}"
-            )
+            raise SpinegradeError(_no_gpu(pool))
         if count:
             why = f"no GPU: {pool.source}" if pool is not None else "runtime.device is cpu"
             _LOGGER.info("this job runs on the CPU (%s)", why)
@@ -98,6 +95,12 @@ def gpus_of_a_job(device: str) -> int:
     return 1 if pool or pool.untouched else 0
 
 
+def no_gpu_for(device: str) -> str | None:
+    """A refusal of jobs that need a GPU here, where ``device`` is cuda and there is none."""
+    pool = find_pool() if device == "cuda" else None
+    return None if pool is None or pool or pool.untouched else _no_gpu(pool)
+
+
 def check_gpu_limit(limit: int | None, device: str) -> str | None:
     """A sentence for the start of a local run whose ``--resources gpu=limit`` fits badly, or None.
 
@@ -107,8 +110,9 @@ def check_gpu_limit(limit: int | None, device: str) -> str | None:
     if pool is None or pool.untouched:
         return None
     if not pool:
+        # With cuda no job is left that needs one: the run was refused otherwise.
         if device == "cuda":
-            return f"runtime.device is cuda, but there is no GPU ({pool.source}): its jobs fail."
+            return None
         return f"There is no GPU ({pool.source}): training and inference run on the CPU."
     if limit is not None and limit <= len(pool):
         return None
@@ -117,6 +121,13 @@ def check_gpu_limit(limit: int | None, device: str) -> str | None:
         f"{given}, but there {'is' if len(pool) == 1 else 'are'} {len(pool)} ({pool.source}): "
         "further GPU jobs would start, keep their cores and wait for a device; give "
         f"--resources gpu={len(pool)}."
+    )
+
+
+def _no_gpu(pool: Pool) -> str:
+    return (
+        f"runtime.device is cuda, but there is no GPU ({pool.source}); set runtime.device to auto "
+        f"or cpu, or mend the driver, or name the GPUs in {VISIBLE}"
     )
 
 

@@ -12,6 +12,12 @@ from spinegrade.errors import SpinegradeError
 _RULE = re.compile(r"^ *(?:rule|checkpoint|use rule \w+ as) (\w+)(?::| with:)", re.MULTILINE)
 
 
+def rules_in(project: Path) -> set[str]:
+    """Names of all rules under ``project``/rules, whatever the configuration."""
+    files = (project / "rules").glob("*.smk")
+    return {name for file in files for name in _RULE.findall(file.read_text(encoding="utf-8"))}
+
+
 def check_profile_rules(workflow: Any, project: Path) -> None:
     """Hold the rules of ``set-resources``, ``set-threads`` and ``groups`` against the project's.
 
@@ -19,9 +25,7 @@ def check_profile_rules(workflow: Any, project: Path) -> None:
     Raises SpinegradeError that names the setting, the unknown rule and the likely one.
     """
     # Rules of a workflow elsewhere than in rules/ (a test's, a user's own around this one).
-    known = {rule.name for rule in workflow.rules}
-    for file in (project / "rules").glob("*.smk"):
-        known.update(_RULE.findall(file.read_text(encoding="utf-8")))
+    known = {rule.name for rule in workflow.rules} | rules_in(project)
     spoken_of = {
         "set-resources": workflow.resource_settings.overwrite_resources,
         "set-threads": workflow.resource_settings.overwrite_threads,

@@ -30,7 +30,8 @@ def read_record(results: str | Path) -> dict[str, Any] | None:
     """What the lock of a results folder says of the run that holds or held it last.
 
     Keys: those of ``this_process``, began and ended (seconds since 1970; no end while it runs
-    or when it was killed), outcome, command, executor, slurm_run. None without a lock.
+    or when it was killed), outcome, command, executor, slurm_run, run (its name). None without a
+    lock.
     """
     file = Path(results, NAME)
     # It is written in place, since the lock lies on the file itself: a reader may come between.
@@ -82,6 +83,7 @@ class RunLock:
             "command": command,
             "executor": executor,
             "slurm_run": None,
+            "run": None,
         }
         self._write()
         return left if left is not None and left["outcome"] in (None, "released") else None

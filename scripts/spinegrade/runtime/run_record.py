@@ -1,12 +1,12 @@
-"""run.json: what a run was made with, of what and where, beside its results.
+"""runs/<run>.json: what a run was made with, of what and where, beside its results.
 
-Enough to repeat the run, and nothing that names a patient or a user: no study, no host, and
-paths below a home folder begin with ``~``.
+Each run has its own, so that none overwrites what another says of results that stay. Enough to
+repeat the run, and nothing that names a patient or a user: no study, no host, and paths below a
+home folder begin with ``~``.
 """
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
 import os
@@ -24,13 +24,20 @@ import spinegrade
 from spinegrade.errors import SpinegradeError
 from spinegrade.runtime.benchmarks import job_benchmarks
 from spinegrade.runtime.files import read_json, write_json, write_text
+from spinegrade.runtime.impersonal import impersonal
+from spinegrade.runtime.made_note import made_by
+from spinegrade.runtime.run_lock import read_record
 from spinegrade.runtime.versions import package_versions
 
-RECORD = "run.json"
+FOLDER = "runs"
+# The one record of the last run, as it was kept before each run had its own.
+_SINGLE = "run.json"
 VERSION = "version.json"
 # Of the layout of results/<cohort>: one more whenever results of before cannot be gone on with.
 FORMAT = 1
 DATA = ("cohort/*.parquet", "convert/*/*.parquet")
+# Sorts by time.
+_NAME = "%Y-%m-%dT%H-%M-%SZ"
 OUTPUTS = ("ensemble/probabilities.parquet", "ensemble/score.json", "ensemble/submission.csv")
 
 
@@ -61,7 +68,54 @@ def write_version(results: str | Path, cohort: str) -> None:
     write_json(Path(results, VERSION), known)
 
 
+def begin_run(results: str | Path) -> str:
+    """A name for a run that begins: the time in UTC, after those of all runs before.
+
+    To be called under the results folder's lock.
+    """
+    folder = Path(results, FOLDER)
+    folder.mkdir(parents=True, exist_ok=True)
+    single = Path(results, _SINGLE)
+    if single.is_file():
+        began = datetime.fromisoformat(read_json(single)["began"])
+        single.replace(folder / f"{began.strftime(_NAME)}.json")
+    name, number = datetime.now(UTC).strftime(_NAME), 1
+    while (folder / f"{name}.json").exists():
+        number += 1
+        name = f"{datetime.now(UTC).strftime(_NAME)}-{number}"
+    return name
+
+
+def record_file(results: str | Path, run: str) -> Path:
+    """Where the record of a run is kept."""
+    return Path(results, FOLDER, f"{run}.json")
+
+
+def runs_in(results: str | Path) -> list[str]:
+    """Names of all runs that are recorded, in the order in which they began."""
+    return sorted(file.stem for file in Path(results, FOLDER).glob("*.json"))
+
+
+def run_in_progress(results: str | Path) -> str | None:
+    """Name of the run that holds or held the results last; None where none did."""
+    head = read_record(results)
+    return head and head.get("run")
+
+
+def record_in_progress(results: str | Path) -> str | None:
+    """The record of that run, as far as it is written."""
+    run = run_in_progress(results)
+    return str(record_file(results, run)) if run else None
+
+
+def read_run_config(results: str | Path, run: str | None) -> dict[str, Any] | None:
+    """The configuration of a run, or None where it is not recorded."""
+    file = record_file(results, run or "none")
+    return read_json(file)["config"] if file.is_file() else None
+
+
 def start_record(
+    run: str,
     project: Path,
     config: dict[str, Any],
     command: list[str],
@@ -69,12 +123,13 @@ def start_record(
     code: dict[str, list[str]],
     planned: dict[str, int],
 ) -> dict[str, Any]:
-    """The record of a run that begins.
+    """The record of a run that begins, under its name ``run``.
 
     ``code``: fingerprints of every rule's code; ``planned``: jobs of this run by rule.
     """
     return {
         "format": FORMAT,
+        "run": run,
         "command": impersonal(" ".join(command)),
         "executor": executor,
         "began": _now(),
@@ -91,6 +146,7 @@ def start_record(
         "rules": {},
         "data": {},
         "outputs": {},
+        "made_by": {},
     }
 
 
@@ -101,40 +157,39 @@ def finish_record(
     outcome: str,
     failures: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """The record with what is known at the end: time and memory by rule, digests, failures."""
+    """The record with what is known at the end: time and memory by rule, digests, failures.
+
+    ``made_by`` tells which run made each file that has a digest: this one, or one before.
+    """
+    makers = made_by(results)
+    data, outputs = _digests(results, DATA), _digests(results, OUTPUTS)
     return {
         **record,
         "ended": _now(),
         "outcome": outcome,
         "failures": failures,
         "rules": _times(results / "benchmarks", rules),
-        "data": _digests(results, DATA),
-        "outputs": _digests(results, OUTPUTS),
+        "data": data,
+        "outputs": outputs,
+        "made_by": {file: makers.get(file) for file in (*data, *outputs)},
     }
 
 
 def write_record(results: Path, record: dict[str, Any]) -> None:
-    """Write run.json.
+    """Write the record of a run.
 
     The configuration keeps its order: detectors and classifiers work in it, and a run that takes
     them in another order is another run.
     """
-    write_text(results / RECORD, json.dumps(record, indent=2, allow_nan=False) + "\n")
+    file = record_file(results, record["run"])
+    write_text(file, json.dumps(record, indent=2, allow_nan=False) + "\n")
 
 
-def impersonal(value: Any) -> Any:
-    """A JSON value whose texts name no home folder and no user."""
-    if isinstance(value, dict):
-        return {key: impersonal(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [impersonal(part) for part in value]
-    if not isinstance(value, str):
-        return value
-    here, home, user = Path.cwd(), Path.home(), getpass.getuser()
-    for folder, sign in ((f"{here}/", ""), (str(home), "~")):
-        if len(folder) > 1:
-            value = value.replace(folder, sign)
-    return value.replace(f"/{user}/", "/<user>/")
+def end_killed(results: Path, run: str | None) -> None:
+    """Say in the record of a run that was killed how it ended, where it had begun one."""
+    file = record_file(results, run or "none")
+    if file.is_file():
+        write_record(results, {**read_json(file), "outcome": "killed"})
 
 
 def _now() -> str:

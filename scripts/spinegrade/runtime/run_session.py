@@ -19,12 +19,15 @@ from snakemake.exceptions import ApiError, WorkflowError
 from snakemake.logging import logger
 
 from spinegrade.errors import SpinegradeError
+from spinegrade.runtime.code_parts import keep_parts
 from spinegrade.runtime.files import remove_left_parts, write_refusal
 from spinegrade.runtime.profile_rules import check_profile_rules
 from spinegrade.runtime.run_events import RunEvents
 from spinegrade.runtime.run_lock import RunLock, unlock_snakemake
 from spinegrade.runtime.run_record import (
+    begin_run,
     check_version,
+    end_killed,
     finish_record,
     start_record,
     write_record,
@@ -94,10 +97,13 @@ class RunSession:
         self._lock = RunLock(results)
         killed = self._lock.acquire(" ".join(self._command), plugin.name)
         write_version(results, config["cohort"]["name"])
+        self._run = begin_run(results)
+        self._lock.note(run=self._run)
         if killed is not None:
             unlock_snakemake(Path.cwd(), results, trained)
             # The lock was refused if a job of that run still worked: nobody is writing these.
             remove_left_parts(results)
+            end_killed(results, killed.get("run"))
             logger.info(
                 f"The last run on {results} (pid {killed['pid']} on {killed['host']}) was killed; "
                 "its locks are removed, and this one goes on from what it had finished."
@@ -133,7 +139,9 @@ class RunSession:
             fingerprint = job.params.get("code")
             if fingerprint:
                 code[job.rule.name].add(fingerprint)
+                keep_parts(self._results, fingerprint)
         self._record = start_record(
+            run=self._run,
             project=Path(self._workflow.basedir),
             config=self._config,
             command=self._command,

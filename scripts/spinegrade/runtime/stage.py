@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from spinegrade.errors import SpinegradeError
-from spinegrade.runtime.files import write_refusal, write_text
-from spinegrade.runtime.freshness import sidecar_of
+from spinegrade.runtime.files import write_refusal
 from spinegrade.runtime.gpu_lease import lease_devices
+from spinegrade.runtime.made_note import leave_note
 from spinegrade.runtime.status import StatusFile
 from spinegrade.runtime.threads import limit_threads
 
@@ -24,7 +24,7 @@ def run_stage(job: Any, main: Callable[[Any], None]) -> None:
 
     A SpinegradeError, or a disk that cannot be written to, ends the job with its one message;
     anything else with a traceback in the log. What the outputs were made with is kept beside the
-    results (``freshness``), once they stand; how far it is, in its status file. Libraries get
+    results (``made_note``), once they stand; how far it is, in its status file. Libraries get
     ``params.math_threads``, else the job's threads. While a job runs it alone has as many GPUs as
     its ``gpu`` resource says.
     """
@@ -57,9 +57,8 @@ def run_stage(job: Any, main: Callable[[Any], None]) -> None:
     try:
         with lease_devices(gpus, job.rule, device):
             main(job)
-        fingerprint = getattr(job.params, "fingerprint", None)
-        if fingerprint:
-            write_text(sidecar_of(log_file), fingerprint)
+        if getattr(job.params, "fingerprint", None):
+            leave_note(job)
     except Exception as error:
         told = error if isinstance(error, SpinegradeError) else write_refusal(error, log_file)
         if told is not None:

@@ -14,18 +14,20 @@ from types import ModuleType
 from unittest.mock import MagicMock
 
 REAL = {"spinegrade", "spinegrade.errors", "spinegrade.runtime"}
-REAL |= {f"spinegrade.runtime.{name}" for name in ("files", "freshness")}
+REAL |= {
+    f"spinegrade.runtime.{name}"
+    for name in ("files", "impersonal", "made_note", "processes", "run_lock", "status")
+}
 
 
 def run_stage(job: object, main: object) -> None:
     """Write every output of the job, empty, and what it was made with."""
-    from spinegrade.runtime.files import write_text
-    from spinegrade.runtime.freshness import sidecar_of
+    from spinegrade.runtime.made_note import leave_note
 
     for path in map(Path, job.output):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
-    write_text(sidecar_of(job.log[0]), job.params.fingerprint)
+    leave_note(job)
 
 
 class _Nothing(ModuleType):
