@@ -29,7 +29,7 @@ def _one_thread() -> Iterator[None]:
 
 
 COLUMNS = list(PROBABILITY_COLUMNS)
-FAST = FitSettings(calibration="never")
+FAST = FitSettings(calibration="never", shrinkage="never")  # the weights as they are fitted
 
 
 def cohort(studies: int, folds: int, seed: int = 0) -> tuple[pd.DataFrame, pd.Series]:

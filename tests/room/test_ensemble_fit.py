@@ -8,7 +8,7 @@ import pytest
 from spinegrade.ensemble.blend import calibrate, mix
 from spinegrade.ensemble.board import Board, count_filled, gather
 from spinegrade.ensemble.combine import FitSettings, fit_combinations
-from spinegrade.ensemble.fit import clearly_better, fit_weights, problem_loss
+from spinegrade.ensemble.fit import fit_weights, problem_loss
 from spinegrade.ensemble.members import chosen_members
 from spinegrade.ensemble.objective import Objective, Problem
 from spinegrade.ensemble.prior import cross_fitted_prior, fit_prior
@@ -262,20 +262,6 @@ def test_bad_members_are_refused() -> None:
     with pytest.raises(SpinegradeError, match="member 'net'"):
         part = {"weights": {"net": 1.0}, "temperature": 1.0, "severe_factor": 1.0}
         apply_combinations(board_of(labels, fold), dict.fromkeys(CONDITIONS, part))
-
-
-def test_a_gain_counts_only_beyond_its_standard_error() -> None:
-    # Ten studies of one cell each, grade 0: equal weights, so a study's part is -log(p) / 10.
-    grade = np.zeros(10, dtype=np.int64)
-    plain = np.tile([0.5, 0.25, 0.25], (10, 1))
-    problem = Problem.of(plain[None], grade, np.arange(10), any_severe=False)
-    everywhere = np.tile([0.6, 0.2, 0.2], (10, 1))
-    assert clearly_better(problem, everywhere, plain)
-    # Nine small losses against one large gain: a lead, but one that a single study makes.
-    lucky = np.tile([0.48, 0.26, 0.26], (10, 1))
-    lucky[0] = [0.98, 0.01, 0.01]
-    assert problem_loss(problem, lucky) < problem_loss(problem, plain)
-    assert not clearly_better(problem, lucky, plain)
 
 
 def test_equal_weights_leave_the_prior_and_who_does_not_serve_out() -> None:

@@ -62,7 +62,8 @@ class Combination:
     """How one condition's members become one: weights (members,), then a calibration.
 
     q is proportional to mix ** (1 / temperature) times (1, 1, severe_factor). ``pruned``: the
-    members, by place, whose weight was too small to keep.
+    members, by place, whose weight was too small to keep. The strengths, 0 to 1, say how much of
+    what was fitted is in the weights (0: the plain mean) and in the calibration (0: none).
     """
 
     weights: np.ndarray
@@ -70,6 +71,8 @@ class Combination:
     severe_factor: float = 1.0
     blend: str = "probabilities"
     pruned: tuple[int, ...] = ()
+    weight_strength: float = 1.0
+    calibration_strength: float = 0.0
 
     def apply(self, values: np.ndarray, seen: np.ndarray) -> np.ndarray:
         """(members, n, 3) to (n, 3) float64, rows summing to one, none below ``FLOOR``.

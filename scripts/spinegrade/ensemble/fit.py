@@ -6,6 +6,8 @@ calibration is a temperature and a factor on severe, by the same.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.optimize import minimize
 
@@ -19,17 +21,6 @@ _NOTHING = 1e-6  # a weight below this is the solver's zero
 def problem_loss(problem: Problem, probabilities: np.ndarray) -> float:
     """Loss of probabilities (n, 3) on a problem: what its fits minimise."""
     return Objective(problem).loss(probabilities)
-
-
-def clearly_better(problem: Problem, candidate: np.ndarray, plain: np.ndarray) -> bool:
-    """Whether ``candidate`` (n, 3) beats ``plain`` by more than the gain's standard error.
-
-    The gain is the difference of the problem's losses, paired by study; its standard error
-    comes from the spread of the studies' parts. A mere lead on few studies is noise.
-    """
-    objective = Objective(problem)
-    gain = objective.study_losses(plain) - objective.study_losses(candidate)
-    return bool(gain.sum() > np.sqrt(len(gain)) * gain.std(ddof=1)) if len(gain) > 1 else False
 
 
 def _on_simplex(weights: np.ndarray) -> np.ndarray | None:
@@ -101,19 +92,22 @@ def fit_weights(
     return best
 
 
-def fit_pruned(
+def prune_weights(
     objective: Objective,
+    fitted: np.ndarray,
     allowed: np.ndarray,
     prune: float = 0.0,
-    warm: np.ndarray | None = None,
+    shrink: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, tuple[int, ...]]:
-    """``fit_weights``, then weights below ``prune`` set to 0 and the others fitted again.
+    """Weights ``fitted`` (members,) with those below ``prune`` at 0 and the others fitted again.
 
     The smaller half of them goes at a time, until none that is left lies below: members that
-    are alike share a weight, and would all be lost at once. The largest always stays. Returns
-    the weights (members,) and the places of the members that lost a weight so.
+    are alike share a weight, and would all be lost at once. The largest always stays.
+    ``shrink`` makes the weights that count from those fitted and from who is allowed one.
+    Returns the weights (members,) and the places of the members that lost a weight so.
     """
-    weights = fit_weights(objective, allowed, warm)
+    shrink = shrink or (lambda weights, _: weights.copy())
+    weights = shrink(fitted, allowed)
     pruned: list[int] = []
     while True:
         order = np.argsort(weights, kind="stable")[:-1]
@@ -124,7 +118,18 @@ def fit_pruned(
         pruned += dropped.tolist()
         weights[dropped] = 0.0
         allowed = weights > 0.0
-        weights = fit_weights(objective, allowed, weights)
+        fitted = fit_weights(objective, allowed, np.where(allowed, fitted, 0.0))
+        weights = shrink(fitted, allowed)
+
+
+def fit_pruned(
+    objective: Objective,
+    allowed: np.ndarray,
+    prune: float = 0.0,
+    warm: np.ndarray | None = None,
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """``fit_weights``, then ``prune_weights`` as they were fitted."""
+    return prune_weights(objective, fit_weights(objective, allowed, warm), allowed, prune)
 
 
 def fit_calibration(objective: Objective, mixed: np.ndarray, spread: float) -> tuple[float, float]:

@@ -119,6 +119,10 @@ def score_report(
             condition: part.get("pruned", [])
             for condition, part in weights.get("all_folds", {}).items()
         },
+        "strength": {
+            condition: {of: part.get(f"{of}_strength") for of in ("weight", "calibration")}
+            for condition, part in weights.get("all_folds", {}).items()
+        },
         "counts": {
             "studies": int(board.study.max(initial=-1)) + 1,
             "studies_scored": len(cells.studies),

@@ -32,7 +32,8 @@ class EnsembleSettings:
     ``prior_member``: whether the prior is a member; ``blend``: probabilities or logits;
     ``calibration``: never, always or auto; ``calibration_spread``: how far a calibration may
     move (a standard deviation of logarithms); ``prune``: the least weight that is kept;
-    ``leave_one_out``: whether the ensemble is also fitted without each member;
+    ``leave_one_out``: whether the ensemble is also fitted without each member; ``shrinkage``:
+    never, or auto: only as much of the fit counts as the training folds bear out;
     ``bootstrap_resamples``: resamples of studies for the intervals.
     """
 
@@ -42,6 +43,7 @@ class EnsembleSettings:
     calibration_spread: float = 0.25
     prune: float = 0.0
     leave_one_out: bool = True
+    shrinkage: str = "auto"
     bootstrap_resamples: int = 1000
     seed: int = 0
 
@@ -54,6 +56,7 @@ class EnsembleSettings:
             self.calibration_spread,
             self.prune,
             self.leave_one_out,
+            self.shrinkage,
         )
 
 

@@ -35,6 +35,8 @@ def weights_dict(fitted: Fitted, prior: dict, settings: FitSettings) -> dict[str
                 },
                 "temperature": round(combination.temperature, 9),
                 "severe_factor": round(combination.severe_factor, 9),
+                "weight_strength": round(combination.weight_strength, 9),
+                "calibration_strength": round(combination.calibration_strength, 9),
                 "pruned": [fitted.members[condition][place] for place in combination.pruned],
             }
             for condition, combination in part.items()
@@ -43,6 +45,7 @@ def weights_dict(fitted: Fitted, prior: dict, settings: FitSettings) -> dict[str
     return {
         "blend": settings.blend,
         "prune": settings.prune,
+        "shrinkage": settings.shrinkage,
         "prior": prior,
         "all_folds": described(fitted.whole),
         "without_fold": {str(fold): described(part) for fold, part in fitted.by_fold.items()},
