@@ -14,13 +14,13 @@ mend_slurm_executor()
 quote_interpreter()
 
 
-def changed_data(digest, run):
-    """What of the delivered data behind a job's digest changed since a run, in phrases."""
+def changed_data(digest, since):
+    """What of the delivered data behind a job's digest changed since that run, in phrases."""
     if PHANTOM:
         return ["the phantom cohort that it reads"]
     if not isinstance(digest, str):
         return ["the tables that it reads"]
-    return data_words(DELIVERED.changed_since(digest, read_state(RESULTS, run)))
+    return data_words(DELIVERED.changed_since(digest, read_state(RESULTS, since)))
 
 
 watch_plan(

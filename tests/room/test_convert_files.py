@@ -62,8 +62,8 @@ def test_a_point_is_found_on_a_slice_one_folder_deeper(tmp_path: Path) -> None:
         for kind in ("stacks", "slices")
     )
     point = {
-        "study": "1", "series": "2", "instance_number": 3, "condition": "spinal_canal_stenosis",
-        "level": "l1_l2", "side": "central", "x_px": 4.0, "y_px": 6.0,
+        "study": "1", "series": "2", "instance_number": 3, "condition": "subarticular_stenosis",
+        "level": "l1_l2", "side": "left", "x_px": 4.0, "y_px": 6.0,
     }  # fmt: skip
     located, lost = locate_landmarks(pd.DataFrame([point]), stacks, slices)
     assert lost.empty

@@ -89,7 +89,7 @@ def test_the_default_run_knows_of_no_regressor(finished_run: Path) -> None:
         ("joint: {backbone: resnet81}", "keypoints.regressors.joint.backbone is 'resnet81'"),
         ("joint: {image_px: 128}", "joint.image_px is 128, larger than frame_px"),
         ("joint: {training: {batch_size: 5}}", "joint.training.accumulation is 2"),
-        ("joint: {kind: sagittal_4d}", "joint.kind is 'sagittal_4d'; allowed:"),
+        ("joint: {kind: sagittal_4d}", "joint.kind is 'sagittal_4d'; it must be 'sagittal_2d'"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_runs(

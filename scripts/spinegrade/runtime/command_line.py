@@ -119,7 +119,7 @@ def _refusal_of_entry(entry: str, others: list[str]) -> str | None:
         way = f"{block}={{{name}: {value}}}" if name else "BLOCK={KEY: VALUE}"
         return f"--config {shlex.quote(entry)}: {key!r} is no name of a block; give it as '{way}'"
     try:
-        yaml.load(value, Loader=yaml.BaseLoader)
+        yaml.BaseLoader(value).get_single_node()
     except yaml.YAMLError:
         if not (others and value.startswith("{")):
             return (
@@ -138,7 +138,7 @@ def _refusal_of_entry(entry: str, others: list[str]) -> str | None:
 def _refusal_of_file(file: Path) -> str | None:
     try:
         text = file.read_text(encoding="utf-8")
-        read = yaml.load(text, Loader=_Loader)
+        read = _Loader(text).get_single_data()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         hint = "" if file.suffix or file.exists() else ", and put -- before targets"

@@ -6,10 +6,9 @@ And that SLURM holds a job: it then waits in the queue until somebody releases i
 
 from __future__ import annotations
 
-import asyncio
 import re
+import subprocess
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 # Ends of a job other than COMPLETED, as squeue, sacct and scontrol name them.
@@ -21,7 +20,7 @@ _WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT")
 # Ends after which SLURM puts a job back, unless the job or the cluster says otherwise.
 _USUALLY_PUT_BACK = ("NODE_FAIL", "PREEMPTED")
 _RUN = re.compile(r"--name[ =](\S+)")
-_PATIENCE_S = 30.0
+_PATIENCE_S = 10.0
 
 
 class SlurmNotices:
@@ -91,15 +90,10 @@ def _end_of(job: str, state: str, shown: str) -> str:
 
 async def _ask(*command: str) -> str | None:
     """What a SLURM client prints; None where it fails or does not answer."""
-    pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
     try:
-        process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=nothing)
-    except OSError:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=_PATIENCE_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
         return None
-    try:
-        out, _ = await asyncio.wait_for(process.communicate(), timeout=_PATIENCE_S)
-    except TimeoutError:
-        with suppress(ProcessLookupError):
-            process.kill()
-        return None
-    return out.decode(errors="replace") if process.returncode == 0 else None
+    return done.stdout.decode(errors="replace") if done.returncode == 0 else None
