@@ -21,6 +21,10 @@ OFF_LINE, OFF_END = 0.5, 1.0
 _GROUP = ["study", "series", "condition", "side"]
 
 
+def _word(level: str) -> str:
+    return level.upper().replace("_", "/")
+
+
 def _columns(points: pd.DataFrame, least: int) -> pd.DataFrame:
     """Points of one condition and side of a series, from the head down; groups of ``least``."""
     ordered = points.sort_values([*_GROUP, "rank"], kind="stable")
@@ -53,7 +57,7 @@ def _broken(points: pd.DataFrame, measure: pd.Series, least: float, form: str) -
         bad = not_in_order(values, least)
         shown = group["z_mm"].to_numpy(float) if least else values
         told = ", ".join(
-            f"{level} {form.format(value)}"
+            f"{_word(level)} {form.format(value)}"
             for level, value in zip(group["level"], shown, strict=True)
         )
         rows += group.index[bad].tolist()
@@ -102,7 +106,8 @@ def numbers_out_of_order(points: pd.DataFrame) -> pd.DataFrame:
         numbers = group["instance_number"].to_numpy(float)
         odd = min((not_in_order(numbers), not_in_order(-numbers)), key=np.sum)
         told = ", ".join(
-            f"{level} {number:.0f}" for level, number in zip(group["level"], numbers, strict=True)
+            f"{_word(level)} {number:.0f}"
+            for level, number in zip(group["level"], numbers, strict=True)
         )
         rows += group["row"].to_numpy()[odd].tolist()
         found += [f"instance numbers from the head down: {told}"] * int(odd.sum())

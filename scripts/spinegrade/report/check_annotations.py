@@ -122,8 +122,7 @@ def _listed(checked: CheckedAnnotations) -> Table:
     shown = table.loc[rank.index[:MOST_ROWS]].sort_index()
     rows = [
         [
-            row.study,
-            row.series,
+            f"{row.study} / {row.series}",
             CONDITION_WORDS.get(row.condition, row.condition),
             cell_word(row.level, row.side),
             int(row.instance_number),
@@ -139,7 +138,7 @@ def _listed(checked: CheckedAnnotations) -> Table:
             f"{MOST_ROWS:,} of {len(table):,} shown; the other {len(table) - MOST_ROWS:,} are in "
             "annotations.parquet"
         )
-    heads = ["Study", "Series", "Condition", "Level", "Instance", "Code", "What was found", ""]
+    heads = ["Study / series", "Condition", "Level", "Instance", "Code", "What was found", ""]
     return Table(heads, rows, f"What was found where ({rest})", fold=len(rows) > FEW)
 
 
