@@ -16,7 +16,7 @@ from spinegrade.convert.header import Frame
 from spinegrade.convert.identity import alike, source_rank
 from spinegrade.convert.parallel import Parallel, kept_slices
 from spinegrade.convert.settings import ConvertSettings
-from spinegrade.convert.tags import ACQUISITION_TAGS, VOLUME_TAGS
+from spinegrade.convert.tags import ACQUISITION_TAGS, NOISY_TAGS, VOLUME_TAGS, is_dimension
 from spinegrade.geometry.lines import on_even_places, position_tolerances_mm
 from spinegrade.geometry.stacks import positions_by_height, sideways_groups, split_runs
 
@@ -86,7 +86,7 @@ def _candidates(group: Parallel, at: NDArray[np.int64]) -> Iterator[Parts]:
     for found in (_sideways(group, at), _by_number_runs(group, at)):
         if found:
             yield found
-    for tag in VOLUME_TAGS:
+    for tag in (*VOLUME_TAGS, *_dimensions(group.frames)):
         parts = _parts_by(group.frames, (tag,))
         if 1 < len(parts) <= len(group.frames) // 2:
             yield _ordered(group.frames, parts)
@@ -126,7 +126,7 @@ def _by_tags(frames: list[Frame], at: NDArray[np.int64], whole: int | None) -> P
     be shorter; taken are the fewest parts, since a tag that differs in every slice tells
     nothing.
     """
-    known = [*VOLUME_TAGS, *sorted({tag for f in frames for tag in f.tags if tag >= 1 << 32})]
+    known = [*VOLUME_TAGS, *_dimensions(frames), *sorted(NOISY_TAGS)]
     present = [tag for tag in known if len({frame.tags.get(tag) for frame in frames}) > 1]
     combinations = itertools.chain.from_iterable(
         itertools.combinations(present, count) for count in (1, 2, 3)
@@ -143,6 +143,10 @@ def _by_tags(frames: list[Frame], at: NDArray[np.int64], whole: int | None) -> P
         elif all(len(part) == whole for part in parts):
             return _ordered(frames, parts)
     return _ordered(frames, fewest) if fewest else None
+
+
+def _dimensions(frames: list[Frame]) -> list[int]:
+    return sorted({tag for frame in frames for tag in frame.tags if is_dimension(tag)})
 
 
 def _merged(group: Parallel, parts: Parts | None, at: NDArray[np.int64]) -> Parts | None:
