@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 
+import numpy as np
+
 from spinegrade.convert.header import Frame
-from spinegrade.convert.tags import NOISY_TAGS, SAME_SHARE, SOURCE_TAGS
+from spinegrade.convert.tags import IMAGE_TYPE, LOSSY, NOISY_TAGS, SAME_SHARE, SOURCE_TAGS
 
 _DERIVED = (b"DERIVED", b"SECONDARY")
 _SERIES_UID = 0x0020000E
+# ImageType and FrameType.
+_KINDS = (IMAGE_TYPE, 0x00089007)
 
 
 def by_source(frames: list[Frame]) -> tuple[list[list[Frame]], list[str]]:
@@ -56,10 +60,39 @@ def _tells(frames: list[Frame], values: list[Hashable]) -> bool:
 
 def _values(frames: list[Frame], tag: int) -> list[Hashable]:
     raw = [frame.tags.get(tag) for frame in frames]
+    if tag in _KINDS:
+        return list(_before_compression(frames, raw))
     if tag not in NOISY_TAGS or len(set(raw)) < 2:
         return list(raw)
     same = _close_numbers({value for value in raw if value is not None})
     return [same.get(value, value) for value in raw]
+
+
+def _before_compression(frames: list[Frame], kinds: list[bytes | None]) -> list[bytes | None]:
+    """``kinds`` of picture, of which lossy compression alone made none DERIVED.
+
+    An archive that compresses some slices of a scan must call them so (PS3.3 C.7.6.1.1.2). A
+    compressed copy beside its original stays derived.
+    """
+    if all(frame.tags.get(LOSSY) != b"01" for frame in frames):
+        return kinds
+    known = set(kinds)
+    original = [
+        b"ORIGINAL" + kind.removeprefix(b"DERIVED")
+        if kind and kind.startswith(b"DERIVED\\") and frame.tags.get(LOSSY) == b"01"
+        else kind
+        for frame, kind in zip(frames, kinds, strict=True)
+    ]
+    original = [one if one in known else kind for one, kind in zip(original, kinds, strict=True)]
+    places = {
+        (
+            *np.round(frame.position_mm, 2).tolist(),
+            kind,
+            *sorted(item for item in frame.tags.items() if item[0] not in (LOSSY, *_KINDS)),
+        )
+        for frame, kind in zip(frames, original, strict=True)
+    }
+    return original if len(places) == len(frames) else kinds
 
 
 def _close_numbers(values: Iterable[bytes]) -> dict[bytes | None, Hashable]:
@@ -82,9 +115,13 @@ def _close_numbers(values: Iterable[bytes]) -> dict[bytes | None, Hashable]:
 
 def source_rank(frame: Frame) -> tuple[bool, int, str, int]:
     """Originals before derived and secondary pictures, then by number and name of the file."""
-    kinds = [frame.tags.get(tag, b"") for tag in (0x00080008, 0x00089007)]
-    derived = any(word in kind.split(b"\\") for kind in kinds for word in _DERIVED)
-    return derived, frame.instance_number, frame.file, frame.number
+    return is_derived(frame), frame.instance_number, frame.file, frame.number
+
+
+def is_derived(frame: Frame) -> bool:
+    """Whether a slice calls itself derived or secondary."""
+    kinds = [frame.tags.get(tag, b"") for tag in _KINDS]
+    return any(word in kind.split(b"\\") for kind in kinds for word in _DERIVED)
 
 
 def series_uids(frames: list[Frame]) -> dict[bytes, int]:

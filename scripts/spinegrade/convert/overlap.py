@@ -14,6 +14,14 @@ from numpy.typing import NDArray
 
 from spinegrade.convert.header import Frame
 from spinegrade.convert.identity import alike, source_rank
+from spinegrade.convert.number_parts import (
+    by_number_blocks,
+    by_number_runs,
+    by_ranked_numbers,
+    fits,
+    number_runs,
+    step_of,
+)
 from spinegrade.convert.parallel import Parallel, kept_slices
 from spinegrade.convert.settings import ConvertSettings
 from spinegrade.convert.tags import ACQUISITION_TAGS, NOISY_TAGS, VOLUME_TAGS, is_dimension
@@ -26,6 +34,8 @@ Parts = list[list[int]]
 # Frames times combinations of tags that are tried: all of them for any scan, and no more than
 # some seconds for a hostile one.
 _MOST_WORK = 3_000_000
+# Slices closer together than this share of what their header says are of several scans.
+_DENSE = 0.75
 
 
 def parts_at_shared_positions(group: Parallel, places: Places) -> Parts | None:
@@ -38,11 +48,11 @@ def parts_at_shared_positions(group: Parallel, places: Places) -> Parts | None:
     at = _position_of(len(group.frames), places)
     return (
         _by_tags(group.frames, at, len(places))
-        or _by_ranked_numbers(group.frames, places)
+        or by_ranked_numbers(group.frames, places)
         or _merged(group, _by_tags(group.frames, at, None), at)
         or _sideways(group, at)
-        or _by_number_blocks(group.frames, places)
-        or _by_number_runs(group, at)
+        or by_number_blocks(group.frames, places)
+        or by_number_runs(group, at)
     )
 
 
@@ -58,10 +68,10 @@ def parts_off_one_line(group: Parallel, settings: ConvertSettings) -> Parts | No
     runs, _ = split_runs(
         ordered, group.normal, settings.spacing_tolerance_mm, settings.max_spacing_mm
     )
-    filled = _filled_in(group, order)
-    if filled or len(runs) == 1:
-        return filled
-    step = _step_of(ordered, runs)
+    parts = _scans_in_turns(group, ordered, settings) or _filled_in(group, order)
+    if parts or len(runs) == 1:
+        return parts
+    step = step_of(ordered, runs)
     allowed = position_tolerances_mm(
         ordered, float(np.linalg.norm(step)), settings.spacing_tolerance_mm
     )
@@ -82,8 +92,30 @@ def parts_off_one_line(group: Parallel, settings: ConvertSettings) -> Parts | No
     return parts
 
 
+def _scans_in_turns(
+    group: Parallel, ordered_mm: NDArray[np.float64], settings: ConvertSettings
+) -> Parts | None:
+    """Scans whose slices lie between one another: each as far apart as its header says.
+
+    Passes of one scan are wider apart by themselves than the header says, and together just so.
+    """
+    stated = float(np.median([frame.step_mm for frame in group.frames]))
+    apart = np.diff(ordered_mm @ group.normal)
+    if not len(apart) or np.median(apart) > _DENSE * stated:
+        return None
+    tagged = [_parts_by(group.frames, (tag,)) for tag in ACQUISITION_TAGS]
+    for parts in (*tagged, list(number_runs(group, np.arange(len(apart) + 1)))):
+        if not 1 < len(parts) <= len(group.frames) // settings.min_slices:
+            continue
+        steps = [np.diff(np.sort(group.heights_mm[part])) for part in parts]
+        typical = [float(np.median(step)) if len(step) else 0.0 for step in steps]
+        if all(_DENSE * stated < step < stated / _DENSE for step in typical):
+            return _ordered(group.frames, parts)
+    return None
+
+
 def _candidates(group: Parallel, at: NDArray[np.int64]) -> Iterator[Parts]:
-    for found in (_sideways(group, at), _by_number_runs(group, at)):
+    for found in (_sideways(group, at), by_number_runs(group, at)):
         if found:
             yield found
     for tag in (*VOLUME_TAGS, *_dimensions(group.frames)):
@@ -97,15 +129,6 @@ def _position_of(count: int, places: Places) -> NDArray[np.int64]:
     for number, place in enumerate(places):
         at[place] = number
     return at
-
-
-def _step_of(ordered_mm: NDArray[np.float64], runs: list[range]) -> NDArray[np.float64]:
-    """The step (3,) of the longest run, or of the first two slices where none has two."""
-    longest = max(runs, key=len)
-    if len(longest) < 2:
-        return ordered_mm[1] - ordered_mm[0]
-    ends = ordered_mm[longest.stop - 1] - ordered_mm[longest.start]
-    return ends / (len(longest) - 1)
 
 
 def _parts_by(frames: list[Frame], tags: tuple[int, ...]) -> Parts:
@@ -153,94 +176,11 @@ def _merged(group: Parallel, parts: Parts | None, at: NDArray[np.int64]) -> Part
     """``parts`` with those joined that follow each other and are passes or blocks of one scan."""
     joined: Parts = []
     for part in parts or []:
-        if joined and _fits(group, joined[-1], part, at):
+        if joined and fits(group, joined[-1], part, at):
             joined[-1] = [*joined[-1], *part]
         else:
             joined.append(part)
     return joined or None
-
-
-def _by_ranked_numbers(frames: list[Frame], places: Places) -> Parts | None:
-    """Volumes by the rank of the instance number at each position, as many at each.
-
-    Older functional and diffusion series carry nothing else. Only for numbers that clearly run
-    volume by volume or position by position: all numbers of one before all of the next.
-    """
-    numbers = np.array([frame.instance_number for frame in frames])
-    counts = {len(place) for place in places}
-    if len(counts) != 1 or len(set(numbers.tolist())) != len(numbers):
-        return None
-    ranked = np.array([place[np.argsort(numbers[place])] for place in places])
-    table = numbers[ranked]  # (positions, volumes)
-    by_volume = (table.min(axis=0)[1:] > table.max(axis=0)[:-1]).all()
-    order = np.argsort(table.min(axis=1))
-    by_position = (table.min(axis=1)[order][1:] > table.max(axis=1)[order][:-1]).all()
-    return ranked.T.tolist() if by_volume or by_position else None
-
-
-def _by_number_blocks(frames: list[Frame], places: Places) -> Parts | None:
-    """Volumes of numbers that run position by position, some of them lost.
-
-    With n volumes, positions own blocks of n numbers: the place in the block is the volume.
-    """
-    numbers = np.array([frame.instance_number for frame in frames])
-    most = max(len(place) for place in places)
-    if most < 2 or len(set(numbers.tolist())) != len(numbers):
-        return None
-    for first in range(numbers.min() - most + 1, numbers.min() + 1):
-        blocks = [set(((numbers[place] - first) // most).tolist()) for place in places]
-        owners = [block for found in blocks for block in found]
-        if all(len(found) == 1 for found in blocks) and len(set(owners)) == len(places):
-            volume = (numbers - first) % most
-            return [np.flatnonzero(volume == one).tolist() for one in np.unique(volume)]
-    return None
-
-
-def _by_number_runs(group: Parallel, at: NDArray[np.int64]) -> Parts | None:
-    """Parts by runs of instance numbers that go one way along the normal.
-
-    A run joins the part before it where it shares no position with it and both lie on one even
-    line (interleaved passes of one scan); else it begins a part. None where the numbers repeat
-    or more parts follow than slices share a position.
-    """
-    frames = group.frames
-    numbers = [frame.instance_number for frame in frames]
-    if len(set(numbers)) < len(numbers):
-        return None
-    order = np.argsort(numbers)
-    parts: Parts = []
-    for run in _one_way(order, at):
-        if parts and _fits(group, parts[-1], run, at):
-            parts[-1] = [*parts[-1], *run]
-        else:
-            parts.append(run)
-    shared = np.bincount(at).max()
-    most = max(shared, 2) if shared > 1 else len(frames) // 2
-    return parts if 1 < len(parts) <= most else None
-
-
-def _one_way(order: NDArray[np.int64], at: NDArray[np.int64]) -> Iterator[list[int]]:
-    """Stretches of ``order`` along which the position only grows, or only falls."""
-    run: list[int] = [int(order[0])]
-    for place in order[1:].tolist():
-        steps = np.sign(np.diff(at[[*run[-2:], place]]))
-        if steps[-1] == 0 or (len(steps) > 1 and steps[0] != steps[1]):
-            yield run
-            run = [place]
-        else:
-            run.append(place)
-    yield run
-
-
-def _fits(group: Parallel, part: list[int], run: list[int], at: NDArray[np.int64]) -> bool:
-    if set(at[part]) & set(at[run]):
-        return False
-    both = np.array([*part, *run])
-    ordered = group.positions_mm[both[np.argsort(group.heights_mm[both], kind="stable")]]
-    runs, _ = split_runs(ordered, group.normal, 0.1, np.inf)
-    step = _step_of(ordered, runs)
-    allowed = position_tolerances_mm(ordered, float(np.linalg.norm(step)), 0.1)
-    return on_even_places(ordered, step, max(allowed))
 
 
 def _sideways(group: Parallel, at: NDArray[np.int64]) -> Parts | None:
