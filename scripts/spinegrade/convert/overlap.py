@@ -24,7 +24,7 @@ from spinegrade.convert.number_parts import (
 )
 from spinegrade.convert.parallel import Parallel, kept_slices
 from spinegrade.convert.settings import ConvertSettings
-from spinegrade.convert.tags import ACQUISITION_TAGS, NOISY_TAGS, VOLUME_TAGS, is_dimension
+from spinegrade.convert.tags import ACQUISITION_TAGS, LOSSY, NOISY_TAGS, VOLUME_TAGS, is_dimension
 from spinegrade.geometry.lines import on_even_places, position_tolerances_mm
 from spinegrade.geometry.stacks import positions_by_height, sideways_groups, split_runs
 
@@ -149,7 +149,7 @@ def _by_tags(frames: list[Frame], at: NDArray[np.int64], whole: int | None) -> P
     be shorter; taken are the fewest parts, since a tag that differs in every slice tells
     nothing.
     """
-    known = [*VOLUME_TAGS, *_dimensions(frames), *sorted(NOISY_TAGS)]
+    known = [*VOLUME_TAGS, *_dimensions(frames), *sorted(NOISY_TAGS), LOSSY]
     present = [tag for tag in known if len({frame.tags.get(tag) for frame in frames}) > 1]
     combinations = itertools.chain.from_iterable(
         itertools.combinations(present, count) for count in (1, 2, 3)
