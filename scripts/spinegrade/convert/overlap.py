@@ -78,7 +78,7 @@ def parts_off_one_line(group: Parallel, settings: ConvertSettings) -> Parts | No
     if on_even_places(ordered, step, max(allowed)):
         return None
     kept, stacks = kept_slices(group, settings)
-    best, parts = (kept, -stacks), None
+    best, parts = (0, 0.0), None
     at = np.empty(len(order), np.int64)
     at[order] = np.arange(len(order))
     for candidate in _candidates(group, at):
@@ -86,9 +86,13 @@ def parts_off_one_line(group: Parallel, settings: ConvertSettings) -> Parts | No
         if min(map(len, candidate)) < settings.min_slices:
             continue
         each = [kept_slices(group.subset(part), settings) for part in candidate]
-        score = sum(count for count, _ in each), -sum(count for _, count in each)
-        if score > best:
-            best, parts = score, candidate
+        in_all = sum(count for count, _ in each)
+        if (in_all, -sum(count for _, count in each)) <= (kept, -stacks):
+            continue
+        # The first slices of all blocks may lie evenly too: blocks reach less far.
+        reach_mm = float(sum(np.ptp(group.heights_mm[part]) for part in candidate))
+        if (in_all, -reach_mm) > best or parts is None:
+            best, parts = (in_all, -reach_mm), candidate
     return parts
 
 
