@@ -179,6 +179,27 @@ def test_dimension_indices_tell_frames_apart_where_one_is_missing(tmp_path: Path
     ]
 
 
+def test_echo_times_of_enhanced_frames_may_be_written_with_noise(tmp_path: Path) -> None:
+    # An archive that joins single slices writes each one's own echo time.
+    scans = [Scan("first", sagittal_firsts(12)), Scan("second", sagittal_firsts(12))]
+    frames = [
+        EnhancedFrame(
+            m, k, {"MREchoSequence": item(EffectiveEchoTime=(20.0, 90.0)[m] + 0.1 * (k % 3))}
+        )
+        for m in (0, 1)
+        for k in range(12)
+        if (m, k) != (1, 5)
+    ]
+    write_enhanced(tmp_path / "in", scans, frames)
+    stacks = planned(tmp_path / "in", "sagittal")
+    marks = [{frames[one.number].mark for one in stack} for stack in stacks]
+    assert sorted(zip(map(len, stacks), map(tuple, marks), strict=True)) == [
+        (5, (1,)),
+        (6, (1,)),
+        (12, (0,)),
+    ]
+
+
 def test_short_stacks_are_told_by_their_dimension_indices(tmp_path: Path) -> None:
     lows = (-60.0, -45.5, -31.0, -16.0)
     scans = [Scan(f"block {n}", axial_firsts(3, low), AXIAL) for n, low in enumerate(lows)]

@@ -6,15 +6,24 @@ however well one would fill a hole of the other.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Hashable, Iterable
 
 import numpy as np
 
 from spinegrade.convert.header import Frame
-from spinegrade.convert.tags import IMAGE_TYPE, LOSSY, NOISY_TAGS, SAME_SHARE, SOURCE_TAGS
+from spinegrade.convert.tags import (
+    BINARY_TAGS,
+    IMAGE_TYPE,
+    LOSSY,
+    NOISY_TAGS,
+    SAME_SHARE,
+    SOURCE_TAGS,
+)
 
 _DERIVED = (b"DERIVED", b"SECONDARY")
 _SERIES_UID = 0x0020000E
+_DOUBLE = struct.Struct("<d")
 # ImageType and FrameType.
 _KINDS = (IMAGE_TYPE, 0x00089007)
 
@@ -64,7 +73,7 @@ def _values(frames: list[Frame], tag: int) -> list[Hashable]:
         return list(_before_compression(frames, raw))
     if tag not in NOISY_TAGS or len(set(raw)) < 2:
         return list(raw)
-    same = _close_numbers({value for value in raw if value is not None})
+    same = _close_numbers({value for value in raw if value is not None}, tag in BINARY_TAGS)
     return [same.get(value, value) for value in raw]
 
 
@@ -95,14 +104,15 @@ def _before_compression(frames: list[Frame], kinds: list[bytes | None]) -> list[
     return original if len(places) == len(frames) else kinds
 
 
-def _close_numbers(values: Iterable[bytes]) -> dict[bytes | None, Hashable]:
+def _close_numbers(values: Iterable[bytes], binary: bool) -> dict[bytes | None, Hashable]:
     """For each value that is a number, the least of those that it follows by small steps."""
     numbers = []
     for value in values:
         try:
-            numbers.append((float(value), value))
-        except ValueError:
+            number = _DOUBLE.unpack(value)[0] if binary else float(value)
+        except (ValueError, struct.error):
             continue
+        numbers.append((number, value))
     first: dict[bytes | None, Hashable] = {}
     before = group = 0.0
     for number, value in sorted(numbers):

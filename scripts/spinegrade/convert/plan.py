@@ -137,6 +137,8 @@ def _without_fragments(
 
     A note says so where sources that lie over one another have other positions each.
     """
+    if len({source for source, _ in groups}) < 2:
+        return [group for _, group in groups]
     near_mm = plan.settings.duplicate_tolerance_mm
     positions = [len(positions_by_height(group.heights_mm, near_mm)) for _, group in groups]
     kept, unequal = [], False

@@ -55,7 +55,7 @@ SOURCE_TAGS = {
     0x00209056: "StackID",
 }
 # Echo and inversion times are written with noise: closer than this share they are the same.
-NOISY_TAGS = {0x00180081, 0x00180082}
+NOISY_TAGS = {0x00180081, 0x00180082, 0x00189079, 0x00189082}
 SAME_SHARE = 0.02
 # Free text: only whether it is there is kept.
 PRESENCE_TAGS = {0x00180010}
