@@ -92,6 +92,26 @@ def test_a_scan_repeated_between_its_slices_is_two_scans(
     assert found.off_mm == 0
 
 
+@pytest.mark.parametrize("shift", [-3.1, 2.0])
+def test_scans_of_unequal_length_that_share_few_heights(tmp_path: Path, shift: float) -> None:
+    first = row_of(even(6), SAGITTAL, 0, AcquisitionNumber=1)
+    second = row_of(even(14, shift), SAGITTAL, 1, range(7, 21), AcquisitionNumber=2)
+    write(tmp_path / "in", [*first, *second])
+    assert apart(convert(tmp_path)) == [(6, (0,)), (14, (1,))]
+
+
+@pytest.mark.parametrize("place", [1, 10, 11])
+def test_a_slice_lost_near_the_end_belongs_to_its_repeat(tmp_path: Path, place: int) -> None:
+    # Nothing but the numbers tells three repeats of 12 slices; one slice of the second is lost.
+    slices = [
+        one for n in range(3) for one in row_of(even(12), SAGITTAL, n, range(12 * n, 12 * n + 12))
+    ]
+    write(tmp_path / "in", [one for n, one in enumerate(slices) if n != 12 + place])
+    found = convert(tmp_path)
+    assert [part for part in apart(found) if part[0] == 12] == [(12, (0,)), (12, (2,))]
+    assert all(len(sources) == 1 for sources in found.sources)
+
+
 @pytest.mark.parametrize("lost", [None, 1, 7])
 def test_passes_of_one_scan_are_as_wide_apart_as_its_header_says(
     tmp_path: Path, lost: int | None

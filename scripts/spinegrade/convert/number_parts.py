@@ -93,20 +93,36 @@ def _runs(group: Parallel, part: list[int]) -> tuple[NDArray[np.float64], list[r
 
 
 def number_runs(group: Parallel, at: NDArray[np.int64]) -> Iterator[list[int]]:
-    """Stretches of growing instance numbers along which the position grows, or falls, evenly."""
-    order = np.argsort([frame.instance_number for frame in group.frames], kind="stable").tolist()
+    """Stretches of growing instance numbers along which the position grows, or falls, evenly.
+
+    First by direction: the slice after a hole belongs to its scan, not to the next one's start.
+    """
     heights = group.heights_mm
-    run, before = order[:1], 0.0
-    for place in order[1:]:
-        step = float(heights[place] - heights[run[-1]])
-        uneven = len(run) > 1 and abs(step - before) > _STEP_SHARE * abs(before)
-        if uneven or at[place] == at[run[-1]]:
-            yield run
-            run = [place]
+    for stretch in _one_way([frame.instance_number for frame in group.frames], at):
+        run, before = stretch[:1], 0.0
+        for place in stretch[1:]:
+            step = float(heights[place] - heights[run[-1]])
+            if len(run) > 1 and abs(step - before) > _STEP_SHARE * abs(before):
+                yield run
+                run = [place]
+            else:
+                run.append(place)
+            before = step
+        yield run
+
+
+def _one_way(numbers: list[int], at: NDArray[np.int64]) -> Iterator[list[int]]:
+    order = np.argsort(numbers, kind="stable").tolist()
+    places = at[order].tolist()
+    start, way = 0, 0
+    for place in range(1, len(order)):
+        step = places[place] - places[place - 1]
+        if step == 0 or step * way < 0:
+            yield order[start:place]
+            start, way = place, 0
         else:
-            run.append(place)
-        before = step
-    yield run
+            way = step
+    yield order[start:]
 
 
 def fits(group: Parallel, part: list[int], run: list[int], at: NDArray[np.int64]) -> bool:

@@ -36,6 +36,8 @@ Parts = list[list[int]]
 _MOST_WORK = 3_000_000
 # Slices closer together than this share of what their header says are of several scans.
 _DENSE = 0.75
+# A scan's slices are less than this share of their thickness apart, the passes of one are more.
+_WIDE = 1.45
 
 
 def parts_at_shared_positions(group: Parallel, places: Places) -> Parts | None:
@@ -103,18 +105,19 @@ def _scans_in_turns(
 
     Passes of one scan are wider apart by themselves than the header says, and together just so.
     """
-    # In plain sorting: a median of numpy costs more than all else that a plain scan is asked.
+    # A quarter of the steps, since scans need not lie over one another as a whole. In plain
+    # sorting: a quantile of numpy costs more than all else that a plain scan is asked.
     stated = sorted(frame.step_mm for frame in group.frames)[len(group.frames) // 2]
     apart = sorted(np.diff(ordered_mm @ group.normal).tolist())
-    if not apart or apart[len(apart) // 2] > _DENSE * stated:
+    if not apart or apart[len(apart) // 4] > _DENSE * stated:
         return None
     tagged = [_parts_by(group.frames, (tag,)) for tag in ACQUISITION_TAGS]
-    for parts in (*tagged, list(number_runs(group, np.arange(len(apart) + 1)))):
+    for parts in (*tagged, list(number_runs(group, np.argsort(np.argsort(group.heights_mm))))):
         if not 1 < len(parts) <= len(group.frames) // settings.min_slices:
             continue
         steps = [np.diff(np.sort(group.heights_mm[part])) for part in parts]
         typical = [float(np.median(step)) if len(step) else 0.0 for step in steps]
-        if all(_DENSE * stated < step < stated / _DENSE for step in typical):
+        if all(_DENSE * stated < step < _WIDE * stated for step in typical):
             return _ordered(group.frames, parts)
     return None
 
