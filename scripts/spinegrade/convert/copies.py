@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from spinegrade.convert.header import Frame
 from spinegrade.convert.pixels import decode_stored, frame_bytes, stored_dtype
 from spinegrade.convert.refusals import Refused
+from spinegrade.convert.tags import ACQUISITION_TAGS
 
 Places = list[NDArray[np.int64]]
 Key = tuple[object, ...]
@@ -86,17 +87,22 @@ def _coding_may_differ(frames: list[Frame], members: list[int]) -> bool:
     """Whether slices at one position could be the same picture written in two ways.
 
     Plain pixels of one format would be the same bytes. Echoes and time points differ in their
-    tags: these are not decoded twice.
+    tags: these are not decoded twice, but where the formats differ too and the tags in nothing but
+    the time, which an archive may have changed.
     """
     if len(members) < 2 or any(frames[member].pixels.mosaic for member in members):
         return False
     formats = {
-        (p.compressed, p.syntax, p.bits_allocated, p.big_endian, p.shift)
+        (p.compressed, p.syntax, p.bits_allocated, p.bits_stored, p.big_endian, p.shift)
         for p in (frames[member].pixels for member in members)
     }
-    alike = len({tuple(sorted(frames[member].tags.items())) for member in members})
+    passed_over = ACQUISITION_TAGS.keys() if len(formats) > 1 else ()
+    alike = {
+        tuple(sorted(item for item in frames[member].tags.items() if item[0] not in passed_over))
+        for member in members
+    }
     compressed = any(frames[member].pixels.compressed for member in members)
-    return alike < len(members) and (len(formats) > 1 or compressed)
+    return len(alike) < len(members) and (len(formats) > 1 or compressed)
 
 
 def _decoded_key(frame: Frame) -> Key:

@@ -6,13 +6,26 @@ however well one would fill a hole of the other.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Hashable, Iterable
 
+import numpy as np
+
 from spinegrade.convert.header import Frame
-from spinegrade.convert.tags import NOISY_TAGS, SAME_SHARE, SOURCE_TAGS
+from spinegrade.convert.tags import (
+    BINARY_TAGS,
+    IMAGE_TYPE,
+    LOSSY,
+    NOISY_TAGS,
+    SAME_SHARE,
+    SOURCE_TAGS,
+)
 
 _DERIVED = (b"DERIVED", b"SECONDARY")
 _SERIES_UID = 0x0020000E
+_DOUBLE = struct.Struct("<d")
+# ImageType and FrameType.
+_KINDS = (IMAGE_TYPE, 0x00089007)
 
 
 def by_source(frames: list[Frame]) -> tuple[list[list[Frame]], list[str]]:
@@ -56,20 +69,50 @@ def _tells(frames: list[Frame], values: list[Hashable]) -> bool:
 
 def _values(frames: list[Frame], tag: int) -> list[Hashable]:
     raw = [frame.tags.get(tag) for frame in frames]
+    if tag in _KINDS:
+        return list(_before_compression(frames, raw))
     if tag not in NOISY_TAGS or len(set(raw)) < 2:
         return list(raw)
-    same = _close_numbers({value for value in raw if value is not None})
+    same = _close_numbers({value for value in raw if value is not None}, tag in BINARY_TAGS)
     return [same.get(value, value) for value in raw]
 
 
-def _close_numbers(values: Iterable[bytes]) -> dict[bytes | None, Hashable]:
+def _before_compression(frames: list[Frame], kinds: list[bytes | None]) -> list[bytes | None]:
+    """``kinds`` of picture, of which lossy compression alone made none DERIVED.
+
+    An archive that compresses some slices of a scan must call them so (PS3.3 C.7.6.1.1.2). A
+    compressed copy beside its original stays derived.
+    """
+    if all(frame.tags.get(LOSSY) != b"01" for frame in frames):
+        return kinds
+    known = set(kinds)
+    original = [
+        b"ORIGINAL" + kind.removeprefix(b"DERIVED")
+        if kind and kind.startswith(b"DERIVED\\") and frame.tags.get(LOSSY) == b"01"
+        else kind
+        for frame, kind in zip(frames, kinds, strict=True)
+    ]
+    original = [one if one in known else kind for one, kind in zip(original, kinds, strict=True)]
+    places = {
+        (
+            *np.round(frame.position_mm, 2).tolist(),
+            kind,
+            *sorted(item for item in frame.tags.items() if item[0] not in (LOSSY, *_KINDS)),
+        )
+        for frame, kind in zip(frames, original, strict=True)
+    }
+    return original if len(places) == len(frames) else kinds
+
+
+def _close_numbers(values: Iterable[bytes], binary: bool) -> dict[bytes | None, Hashable]:
     """For each value that is a number, the least of those that it follows by small steps."""
     numbers = []
     for value in values:
         try:
-            numbers.append((float(value), value))
-        except ValueError:
+            number = _DOUBLE.unpack(value)[0] if binary else float(value)
+        except (ValueError, struct.error):
             continue
+        numbers.append((number, value))
     first: dict[bytes | None, Hashable] = {}
     before = group = 0.0
     for number, value in sorted(numbers):
@@ -82,9 +125,13 @@ def _close_numbers(values: Iterable[bytes]) -> dict[bytes | None, Hashable]:
 
 def source_rank(frame: Frame) -> tuple[bool, int, str, int]:
     """Originals before derived and secondary pictures, then by number and name of the file."""
-    kinds = [frame.tags.get(tag, b"") for tag in (0x00080008, 0x00089007)]
-    derived = any(word in kind.split(b"\\") for kind in kinds for word in _DERIVED)
-    return derived, frame.instance_number, frame.file, frame.number
+    return is_derived(frame), frame.instance_number, frame.file, frame.number
+
+
+def is_derived(frame: Frame) -> bool:
+    """Whether a slice calls itself derived or secondary."""
+    kinds = [frame.tags.get(tag, b"") for tag in _KINDS]
+    return any(word in kind.split(b"\\") for kind in kinds for word in _DERIVED)
 
 
 def series_uids(frames: list[Frame]) -> dict[bytes, int]:

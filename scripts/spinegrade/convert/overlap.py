@@ -14,9 +14,17 @@ from numpy.typing import NDArray
 
 from spinegrade.convert.header import Frame
 from spinegrade.convert.identity import alike, source_rank
+from spinegrade.convert.number_parts import (
+    by_number_blocks,
+    by_number_runs,
+    by_ranked_numbers,
+    fits,
+    number_runs,
+    step_of,
+)
 from spinegrade.convert.parallel import Parallel, kept_slices
 from spinegrade.convert.settings import ConvertSettings
-from spinegrade.convert.tags import ACQUISITION_TAGS, VOLUME_TAGS
+from spinegrade.convert.tags import ACQUISITION_TAGS, LOSSY, NOISY_TAGS, VOLUME_TAGS, is_dimension
 from spinegrade.geometry.lines import on_even_places, position_tolerances_mm
 from spinegrade.geometry.stacks import positions_by_height, sideways_groups, split_runs
 
@@ -26,6 +34,10 @@ Parts = list[list[int]]
 # Frames times combinations of tags that are tried: all of them for any scan, and no more than
 # some seconds for a hostile one.
 _MOST_WORK = 3_000_000
+# Slices closer together than this share of what their header says are of several scans.
+_DENSE = 0.75
+# A scan's slices are less than this share of their thickness apart, the passes of one are more.
+_WIDE = 1.45
 
 
 def parts_at_shared_positions(group: Parallel, places: Places) -> Parts | None:
@@ -38,11 +50,11 @@ def parts_at_shared_positions(group: Parallel, places: Places) -> Parts | None:
     at = _position_of(len(group.frames), places)
     return (
         _by_tags(group.frames, at, len(places))
-        or _by_ranked_numbers(group.frames, places)
+        or by_ranked_numbers(group.frames, places)
         or _merged(group, _by_tags(group.frames, at, None), at)
         or _sideways(group, at)
-        or _by_number_blocks(group.frames, places)
-        or _by_number_runs(group, at)
+        or by_number_blocks(group.frames, places)
+        or by_number_runs(group, at)
     )
 
 
@@ -58,17 +70,17 @@ def parts_off_one_line(group: Parallel, settings: ConvertSettings) -> Parts | No
     runs, _ = split_runs(
         ordered, group.normal, settings.spacing_tolerance_mm, settings.max_spacing_mm
     )
-    filled = _filled_in(group, order)
-    if filled or len(runs) == 1:
-        return filled
-    step = _step_of(ordered, runs)
+    parts = _scans_in_turns(group, ordered, settings) or _filled_in(group, order)
+    if parts or len(runs) == 1:
+        return parts
+    step = step_of(ordered, runs)
     allowed = position_tolerances_mm(
         ordered, float(np.linalg.norm(step)), settings.spacing_tolerance_mm
     )
     if on_even_places(ordered, step, max(allowed)):
         return None
     kept, stacks = kept_slices(group, settings)
-    best, parts = (kept, -stacks), None
+    best, parts = (0, 0.0), None
     at = np.empty(len(order), np.int64)
     at[order] = np.arange(len(order))
     for candidate in _candidates(group, at):
@@ -76,18 +88,47 @@ def parts_off_one_line(group: Parallel, settings: ConvertSettings) -> Parts | No
         if min(map(len, candidate)) < settings.min_slices:
             continue
         each = [kept_slices(group.subset(part), settings) for part in candidate]
-        score = sum(count for count, _ in each), -sum(count for _, count in each)
-        if score > best:
-            best, parts = score, candidate
+        in_all = sum(count for count, _ in each)
+        if (in_all, -sum(count for _, count in each)) <= (kept, -stacks):
+            continue
+        # The first slices of all blocks may lie evenly too: blocks reach less far.
+        reach_mm = float(sum(np.ptp(group.heights_mm[part]) for part in candidate))
+        if (in_all, -reach_mm) > best or parts is None:
+            best, parts = (in_all, -reach_mm), candidate
     return parts
 
 
+def _scans_in_turns(
+    group: Parallel, ordered_mm: NDArray[np.float64], settings: ConvertSettings
+) -> Parts | None:
+    """Scans whose slices lie between one another: each as far apart as its header says.
+
+    Passes of one scan are wider apart by themselves than the header says, and together just so.
+    """
+    # A quarter of the steps, since scans need not lie over one another as a whole. In plain
+    # sorting: a quantile of numpy costs more than all else that a plain scan is asked.
+    stated = sorted(frame.step_mm for frame in group.frames)[len(group.frames) // 2]
+    apart = sorted(np.diff(ordered_mm @ group.normal).tolist())
+    if not apart or apart[len(apart) // 4] > _DENSE * stated:
+        return None
+    tagged = [_parts_by(group.frames, (tag,)) for tag in ACQUISITION_TAGS]
+    for parts in (*tagged, list(number_runs(group, np.argsort(np.argsort(group.heights_mm))))):
+        if not 1 < len(parts) <= len(group.frames) // settings.min_slices:
+            continue
+        steps = [np.diff(np.sort(group.heights_mm[part])) for part in parts]
+        typical = [float(np.median(step)) if len(step) else 0.0 for step in steps]
+        if all(_DENSE * stated < step < _WIDE * stated for step in typical):
+            return _ordered(group.frames, parts)
+    return None
+
+
 def _candidates(group: Parallel, at: NDArray[np.int64]) -> Iterator[Parts]:
-    for found in (_sideways(group, at), _by_number_runs(group, at)):
+    for found in (_sideways(group, at), by_number_runs(group, at)):
         if found:
             yield found
-    for tag in VOLUME_TAGS:
-        parts = _parts_by(group.frames, (tag,))
+    present = {tag for frame in group.frames for tag in frame.tags}
+    for tag in (*VOLUME_TAGS, *sorted(filter(is_dimension, present))):
+        parts = _parts_by(group.frames, (tag,)) if tag in present else []
         if 1 < len(parts) <= len(group.frames) // 2:
             yield _ordered(group.frames, parts)
 
@@ -97,15 +138,6 @@ def _position_of(count: int, places: Places) -> NDArray[np.int64]:
     for number, place in enumerate(places):
         at[place] = number
     return at
-
-
-def _step_of(ordered_mm: NDArray[np.float64], runs: list[range]) -> NDArray[np.float64]:
-    """The step (3,) of the longest run, or of the first two slices where none has two."""
-    longest = max(runs, key=len)
-    if len(longest) < 2:
-        return ordered_mm[1] - ordered_mm[0]
-    ends = ordered_mm[longest.stop - 1] - ordered_mm[longest.start]
-    return ends / (len(longest) - 1)
 
 
 def _parts_by(frames: list[Frame], tags: tuple[int, ...]) -> Parts:
@@ -126,7 +158,7 @@ def _by_tags(frames: list[Frame], at: NDArray[np.int64], whole: int | None) -> P
     be shorter; taken are the fewest parts, since a tag that differs in every slice tells
     nothing.
     """
-    known = [*VOLUME_TAGS, *sorted({tag for f in frames for tag in f.tags if tag >= 1 << 32})]
+    known = [*VOLUME_TAGS, *_dimensions(frames), *sorted(NOISY_TAGS), LOSSY]
     present = [tag for tag in known if len({frame.tags.get(tag) for frame in frames}) > 1]
     combinations = itertools.chain.from_iterable(
         itertools.combinations(present, count) for count in (1, 2, 3)
@@ -145,98 +177,19 @@ def _by_tags(frames: list[Frame], at: NDArray[np.int64], whole: int | None) -> P
     return _ordered(frames, fewest) if fewest else None
 
 
+def _dimensions(frames: list[Frame]) -> list[int]:
+    return sorted({tag for frame in frames for tag in frame.tags if is_dimension(tag)})
+
+
 def _merged(group: Parallel, parts: Parts | None, at: NDArray[np.int64]) -> Parts | None:
     """``parts`` with those joined that follow each other and are passes or blocks of one scan."""
     joined: Parts = []
     for part in parts or []:
-        if joined and _fits(group, joined[-1], part, at):
+        if joined and fits(group, joined[-1], part, at):
             joined[-1] = [*joined[-1], *part]
         else:
             joined.append(part)
     return joined or None
-
-
-def _by_ranked_numbers(frames: list[Frame], places: Places) -> Parts | None:
-    """Volumes by the rank of the instance number at each position, as many at each.
-
-    Older functional and diffusion series carry nothing else. Only for numbers that clearly run
-    volume by volume or position by position: all numbers of one before all of the next.
-    """
-    numbers = np.array([frame.instance_number for frame in frames])
-    counts = {len(place) for place in places}
-    if len(counts) != 1 or len(set(numbers.tolist())) != len(numbers):
-        return None
-    ranked = np.array([place[np.argsort(numbers[place])] for place in places])
-    table = numbers[ranked]  # (positions, volumes)
-    by_volume = (table.min(axis=0)[1:] > table.max(axis=0)[:-1]).all()
-    order = np.argsort(table.min(axis=1))
-    by_position = (table.min(axis=1)[order][1:] > table.max(axis=1)[order][:-1]).all()
-    return ranked.T.tolist() if by_volume or by_position else None
-
-
-def _by_number_blocks(frames: list[Frame], places: Places) -> Parts | None:
-    """Volumes of numbers that run position by position, some of them lost.
-
-    With n volumes, positions own blocks of n numbers: the place in the block is the volume.
-    """
-    numbers = np.array([frame.instance_number for frame in frames])
-    most = max(len(place) for place in places)
-    if most < 2 or len(set(numbers.tolist())) != len(numbers):
-        return None
-    for first in range(numbers.min() - most + 1, numbers.min() + 1):
-        blocks = [set(((numbers[place] - first) // most).tolist()) for place in places]
-        owners = [block for found in blocks for block in found]
-        if all(len(found) == 1 for found in blocks) and len(set(owners)) == len(places):
-            volume = (numbers - first) % most
-            return [np.flatnonzero(volume == one).tolist() for one in np.unique(volume)]
-    return None
-
-
-def _by_number_runs(group: Parallel, at: NDArray[np.int64]) -> Parts | None:
-    """Parts by runs of instance numbers that go one way along the normal.
-
-    A run joins the part before it where it shares no position with it and both lie on one even
-    line (interleaved passes of one scan); else it begins a part. None where the numbers repeat
-    or more parts follow than slices share a position.
-    """
-    frames = group.frames
-    numbers = [frame.instance_number for frame in frames]
-    if len(set(numbers)) < len(numbers):
-        return None
-    order = np.argsort(numbers)
-    parts: Parts = []
-    for run in _one_way(order, at):
-        if parts and _fits(group, parts[-1], run, at):
-            parts[-1] = [*parts[-1], *run]
-        else:
-            parts.append(run)
-    shared = np.bincount(at).max()
-    most = max(shared, 2) if shared > 1 else len(frames) // 2
-    return parts if 1 < len(parts) <= most else None
-
-
-def _one_way(order: NDArray[np.int64], at: NDArray[np.int64]) -> Iterator[list[int]]:
-    """Stretches of ``order`` along which the position only grows, or only falls."""
-    run: list[int] = [int(order[0])]
-    for place in order[1:].tolist():
-        steps = np.sign(np.diff(at[[*run[-2:], place]]))
-        if steps[-1] == 0 or (len(steps) > 1 and steps[0] != steps[1]):
-            yield run
-            run = [place]
-        else:
-            run.append(place)
-    yield run
-
-
-def _fits(group: Parallel, part: list[int], run: list[int], at: NDArray[np.int64]) -> bool:
-    if set(at[part]) & set(at[run]):
-        return False
-    both = np.array([*part, *run])
-    ordered = group.positions_mm[both[np.argsort(group.heights_mm[both], kind="stable")]]
-    runs, _ = split_runs(ordered, group.normal, 0.1, np.inf)
-    step = _step_of(ordered, runs)
-    allowed = position_tolerances_mm(ordered, float(np.linalg.norm(step)), 0.1)
-    return on_even_places(ordered, step, max(allowed))
 
 
 def _sideways(group: Parallel, at: NDArray[np.int64]) -> Parts | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from spinegrade.convert.copies import find_copies, undecodable
 from spinegrade.convert.header import Frame
-from spinegrade.convert.identity import by_source, series_uids, source_rank
+from spinegrade.convert.identity import by_source, is_derived, series_uids, source_rank
 from spinegrade.convert.overlap import (
     parts_at_shared_positions,
     parts_off_one_line,
@@ -25,7 +25,7 @@ from spinegrade.geometry.stacks import positions_by_height, tilt_degrees
 __all__ = ["Note", "PlannedStack", "plan_series"]
 
 # Beyond this angle two groups of slices are not in each other's way.
-_SAME_WAY_DEGREES = 5.0
+_SAME_WAY = np.cos(np.radians(5.0))
 
 
 @dataclass
@@ -137,14 +137,17 @@ def _without_fragments(
 
     A note says so where sources that lie over one another have other positions each.
     """
+    if len({source for source, _ in groups}) < 2:
+        return [group for _, group in groups]
     near_mm = plan.settings.duplicate_tolerance_mm
     positions = [len(positions_by_height(group.heights_mm, near_mm)) for _, group in groups]
     kept, unequal = [], False
+    sources = np.array([source for source, _ in groups])
+    among = _Among([group for _, group in groups])
     for place, (source, group) in enumerate(groups):
         over = [
-            (positions[number], other)
-            for number, (another, other) in enumerate(groups)
-            if another != source and _lies_within(group, other)
+            (positions[number], groups[number][1])
+            for number in np.flatnonzero(among.of(group) & (sources != source))
         ]
         most = max((count for count, _ in over), default=0)
         if positions[place] < min(plan.settings.min_run_slices, most):
@@ -167,14 +170,35 @@ def _of_other_places(group: Parallel, other: Parallel, near_mm: float) -> bool:
     return bool(max(apart.min(axis=1).max(), apart.min(axis=0).max()) > near_mm)
 
 
-def _lies_within(group: Parallel, other: Parallel) -> bool:
-    """Whether parallel slices lie between the outer ones of another group."""
-    angle = np.degrees(np.arccos(np.clip(abs(group.normal @ other.normal), 0, 1)))
-    if angle > _SAME_WAY_DEGREES:
-        return False
-    own = group.positions_mm @ other.normal
-    heights = other.heights_mm
-    return bool(own.min() <= heights.max() and heights.min() <= own.max())
+class _Among:
+    """Between the outer slices of which groups others lie."""
+
+    def __init__(self, groups: list[Parallel]) -> None:
+        self._normals = np.array([group.normal for group in groups]).reshape(-1, 3)
+        ends = [(group.heights_mm.min(), group.heights_mm.max()) for group in groups]
+        self._lowest, self._highest = np.array(ends).reshape(-1, 2).T
+        self._beside = np.array(
+            [0.0 if is_derived(group.frames[0]) else _step(group) for group in groups]
+        )
+
+    def of(self, group: Parallel) -> NDArray[np.bool_]:
+        """For each of the groups (n,) whether ``group`` lies within; also one step beside.
+
+        One step beside counts for derived pictures next to originals alone: a saved screen of a
+        slice that is lost.
+        """
+        own = group.positions_mm @ self._normals.T
+        beside = self._beside * 1.01 if is_derived(group.frames[0]) else 0.0
+        alike = np.abs(self._normals @ group.normal) >= _SAME_WAY
+        within = (own.min(axis=0) <= self._highest + beside) & (
+            self._lowest - beside <= own.max(axis=0)
+        )
+        return alike & within
+
+
+def _step(group: Parallel) -> float:
+    heights = np.sort(group.heights_mm)
+    return float(np.median(np.diff(heights))) if len(heights) > 1 else 0.0
 
 
 def _volumes(group: Parallel, plan: _Plan) -> list[Parallel]:

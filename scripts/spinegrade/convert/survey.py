@@ -129,7 +129,7 @@ def _verdict(
             "row_spacing_mm": float(steps[1]),
             "col_spacing_mm": float(steps[0]),
             "slice_spacing_mm": float(steps[2]),
-            "tilt_degrees": tilt_degrees(frame.orientation, source.plane),
+            "tilt_degrees": tilt_degrees(frame.orientation, source.plane) if source.plane else None,
         }
     return row
 

@@ -55,7 +55,7 @@ SOURCE_TAGS = {
     0x00209056: "StackID",
 }
 # Echo and inversion times are written with noise: closer than this share they are the same.
-NOISY_TAGS = {0x00180081, 0x00180082}
+NOISY_TAGS = {0x00180081, 0x00180082, 0x00189079, 0x00189082}
 SAME_SHARE = 0.02
 # Free text: only whether it is there is kept.
 PRESENCE_TAGS = {0x00180010}
@@ -87,9 +87,21 @@ VOLUME_TAGS = {
     **ACQUISITION_TAGS,
 }
 DIMENSION_INDEX = 0x00209157
-IDENTITY_TAGS = SOURCE_TAGS | VOLUME_TAGS | {DIMENSION_INDEX: "DimensionIndexValues"}
+LOSSY = 0x00282110
+IDENTITY_TAGS = (
+    SOURCE_TAGS
+    | VOLUME_TAGS
+    | {DIMENSION_INDEX: "DimensionIndexValues", LOSSY: "LossyImageCompression"}
+)
+# Above every tag of 32 bits.
+_FIRST_DIMENSION = 1 << 32
 
 
 def dimension_tag(component: int) -> int:
     """The number under which one component of DimensionIndexValues is kept."""
-    return (DIMENSION_INDEX << 8) + component
+    return _FIRST_DIMENSION + component
+
+
+def is_dimension(tag: int) -> bool:
+    """Whether ``tag`` is one of ``dimension_tag``."""
+    return tag >= _FIRST_DIMENSION
