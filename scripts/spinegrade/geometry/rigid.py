@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from spinegrade.geometry.affine import Affine, to_mm
 
+# Below this the axes are perpendicular as far as single precision can tell.
+_RIGID_DEGREES = 1e-7
+
 
 def axes_shear_degrees(affine: Affine) -> float:
     """How far the axes of an affine (4, 4) are from right angles, in degrees.
@@ -41,6 +44,8 @@ def nearest_rigid(affine: Affine, shape: tuple[int, ...]) -> Affine:
     ``shape``: slices, rows, columns. Voxel sizes, handedness and the centre of the volume stay.
     Nearest: the sum over the corners of squared distances is least (a polar decomposition).
     """
+    if axes_shear_degrees(affine) < _RIGID_DEGREES:
+        return affine
     axes = affine[:3, :3]
     sizes = np.diag(np.linalg.norm(axes, axis=0))
     # Corners lie at every combination of signs of half the extent; seen from the centre their
