@@ -80,8 +80,8 @@ def test_one_level_out_of_order_is_named_alone_with_all_heights() -> None:
     found = found[found["code"] == code]
     assert points.loc[found["row"], "level"].tolist() == ["l5_s1"]
     assert found["found"].item() == (
-        "from the head down: l1_l2 70.0 mm, l2_l3 35.0 mm, l3_l4 0.0 mm, l4_l5 -35.0 mm, "
-        "l5_s1 50.0 mm"
+        "from the head down: L1/L2 70.0 mm, L2/L3 35.0 mm, L3/L4 0.0 mm, L4/L5 -35.0 mm, "
+        "L5/S1 50.0 mm"
     )
     # 3 mm below the level above it is not yet another level.
     points.loc[cell(points, FORAMINAL, "l5_s1", "left"), "z_mm"] = -37.5
