@@ -57,7 +57,7 @@ def by_number_blocks(frames: list[Frame], places: Places) -> Parts | None:
     return None
 
 
-def by_number_runs(group: Parallel, at: NDArray[np.int64]) -> Parts | None:
+def by_number_runs(group: Parallel, at: NDArray[np.int64], tolerance_mm: float) -> Parts | None:
     """Parts by runs of instance numbers that go one way along the normal in even steps.
 
     ``at`` (n,): the position of each slice. A run joins the part before it where it shares no
@@ -70,26 +70,28 @@ def by_number_runs(group: Parallel, at: NDArray[np.int64]) -> Parts | None:
         return None
     parts: Parts = []
     for run in number_runs(group, at):
-        if parts and fits(group, parts[-1], run, at):
+        if parts and fits(group, parts[-1], run, at, tolerance_mm):
             parts[-1] = [*parts[-1], *run]
         else:
             parts.append(run)
     shared = np.bincount(at).max()
     most = max(shared, 2) if shared > 1 else len(frames) // 2
-    if len(parts) > most and not all(_is_block(group, part) for part in parts):
+    if len(parts) > most and not all(_is_block(group, part, tolerance_mm) for part in parts):
         return None
     return parts if len(parts) > 1 else None
 
 
-def _is_block(group: Parallel, part: list[int]) -> bool:
+def _is_block(group: Parallel, part: list[int], tolerance_mm: float) -> bool:
     """Whether a part is a few slices on an even line without a hole."""
-    return len(part) >= _LEAST_RUN and len(_runs(group, part)[1]) == 1
+    return len(part) >= _LEAST_RUN and len(_runs(group, part, tolerance_mm)[1]) == 1
 
 
-def _runs(group: Parallel, part: list[int]) -> tuple[NDArray[np.float64], list[range]]:
+def _runs(
+    group: Parallel, part: list[int], tolerance_mm: float
+) -> tuple[NDArray[np.float64], list[range]]:
     places = np.array(part)
     ordered = group.positions_mm[places[np.argsort(group.heights_mm[places], kind="stable")]]
-    return ordered, split_runs(ordered, group.normal, 0.1, np.inf)[0]
+    return ordered, split_runs(ordered, group.normal, tolerance_mm, np.inf)[0]
 
 
 def number_runs(group: Parallel, at: NDArray[np.int64]) -> Iterator[list[int]]:
@@ -125,13 +127,15 @@ def _one_way(numbers: list[int], at: NDArray[np.int64]) -> Iterator[list[int]]:
     yield order[start:]
 
 
-def fits(group: Parallel, part: list[int], run: list[int], at: NDArray[np.int64]) -> bool:
+def fits(
+    group: Parallel, part: list[int], run: list[int], at: NDArray[np.int64], tolerance_mm: float
+) -> bool:
     """Whether two sets of slices share no position and lie on one even line, holes allowed."""
     if set(at[part]) & set(at[run]):
         return False
-    ordered, runs = _runs(group, [*part, *run])
+    ordered, runs = _runs(group, [*part, *run], tolerance_mm)
     step = step_of(ordered, runs)
-    allowed = position_tolerances_mm(ordered, float(np.linalg.norm(step)), 0.1)
+    allowed = position_tolerances_mm(ordered, float(np.linalg.norm(step)), tolerance_mm)
     return on_even_places(ordered, step, max(allowed))
 
 

@@ -40,7 +40,7 @@ _DENSE = 0.75
 _WIDE = 1.45
 
 
-def parts_at_shared_positions(group: Parallel, places: Places) -> Parts | None:
+def parts_at_shared_positions(group: Parallel, places: Places, tolerance_mm: float) -> Parts | None:
     """Volumes of slices of which several lie at one position; None where nothing tells them.
 
     Whole volumes first: values, or ranks of the instance number, that each cover every
@@ -51,10 +51,10 @@ def parts_at_shared_positions(group: Parallel, places: Places) -> Parts | None:
     return (
         _by_tags(group.frames, at, len(places))
         or by_ranked_numbers(group.frames, places)
-        or _merged(group, _by_tags(group.frames, at, None), at)
+        or _merged(group, _by_tags(group.frames, at, None), at, tolerance_mm)
         or _sideways(group, at)
         or by_number_blocks(group.frames, places)
-        or by_number_runs(group, at)
+        or by_number_runs(group, at, tolerance_mm)
     )
 
 
@@ -83,7 +83,7 @@ def parts_off_one_line(group: Parallel, settings: ConvertSettings) -> Parts | No
     best, parts = (0, 0.0), None
     at = np.empty(len(order), np.int64)
     at[order] = np.arange(len(order))
-    for candidate in _candidates(group, at):
+    for candidate in _candidates(group, at, settings.spacing_tolerance_mm):
         # A few slices may lie evenly by chance.
         if min(map(len, candidate)) < settings.min_slices:
             continue
@@ -122,8 +122,8 @@ def _scans_in_turns(
     return None
 
 
-def _candidates(group: Parallel, at: NDArray[np.int64]) -> Iterator[Parts]:
-    for found in (_sideways(group, at), by_number_runs(group, at)):
+def _candidates(group: Parallel, at: NDArray[np.int64], tolerance_mm: float) -> Iterator[Parts]:
+    for found in (_sideways(group, at), by_number_runs(group, at, tolerance_mm)):
         if found:
             yield found
     present = {tag for frame in group.frames for tag in frame.tags}
@@ -181,11 +181,13 @@ def _dimensions(frames: list[Frame]) -> list[int]:
     return sorted({tag for frame in frames for tag in frame.tags if is_dimension(tag)})
 
 
-def _merged(group: Parallel, parts: Parts | None, at: NDArray[np.int64]) -> Parts | None:
+def _merged(
+    group: Parallel, parts: Parts | None, at: NDArray[np.int64], tolerance_mm: float
+) -> Parts | None:
     """``parts`` with those joined that follow each other and are passes or blocks of one scan."""
     joined: Parts = []
     for part in parts or []:
-        if joined and fits(group, joined[-1], part, at):
+        if joined and fits(group, joined[-1], part, at, tolerance_mm):
             joined[-1] = [*joined[-1], *part]
         else:
             joined.append(part)

@@ -59,7 +59,7 @@ def plan_series(
                 groups.append((number, group))
     for volume in _without_fragments(groups, plan, ", ".join(names)):
         for part in _volumes(volume, plan):
-            stacks, notes = stacks_of(part, plane, settings)
+            stacks, notes = stacks_of(part, settings)
             plan.stacks += stacks
             plan.notes += notes
     return _finished(plan)
@@ -216,7 +216,7 @@ def _volumes(group: Parallel, plan: _Plan) -> list[Parallel]:
         plan.notes += leave_out(group.frames, "NOT_A_VOLUME", text)
         return []
     else:
-        parts = parts_at_shared_positions(group, places)
+        parts = parts_at_shared_positions(group, places, settings.spacing_tolerance_mm)
         if parts is None:
             # A damaged slice is no rival of a sound one.
             sound = _without_undecodable(group, places, plan)

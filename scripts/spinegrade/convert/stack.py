@@ -61,9 +61,7 @@ def leave_out(group: list[Frame], code: str, found: str) -> list[Note]:
     return [Note(file, code, found, "slice left out") for file in files]
 
 
-def stacks_of(
-    volume: Parallel, plane: str | None, settings: ConvertSettings
-) -> tuple[list[PlannedStack], list[Note]]:
+def stacks_of(volume: Parallel, settings: ConvertSettings) -> tuple[list[PlannedStack], list[Note]]:
     """The stacks of slices of which no two share a position; see docs/refusals.md, GAP."""
     order = np.argsort(volume.heights_mm, kind="stable")
     ordered = volume.subset(order)
