@@ -24,13 +24,13 @@ import yaml
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT / "scripts"))
 
-from spinegrade.classifiers.cells import CELL_KEY, Cells, load_cells, log_prior  # noqa: E402
-from spinegrade.classifiers.network import predict_cells  # noqa: E402
-from spinegrade.classifiers.settings import CropShape, Settings, settings_from_config  # noqa: E402
-from spinegrade.classifiers.train import Trainer  # noqa: E402
+from spinegrade.crop.settings import roi_set_from_config  # noqa: E402
+from spinegrade.grade.cells.cells import CELL_KEY, Cells, load_cells, log_prior  # noqa: E402
+from spinegrade.grade.cells.network import predict_cells  # noqa: E402
+from spinegrade.grade.cells.settings import CropShape, Settings, settings_from_config  # noqa: E402
+from spinegrade.grade.cells.train import Trainer  # noqa: E402
 from spinegrade.metrics.rsna2024 import score  # noqa: E402
 from spinegrade.names import PROBABILITY_COLUMNS  # noqa: E402
-from spinegrade.rois.settings import roi_set_from_config  # noqa: E402
 from spinegrade.runtime.torch_setup import prepare  # noqa: E402
 
 DEFAULT = ["test_resnet", "lcnet_050", "mobilenetv3_small_050", "mobilenetv4_conv_small_050"]

@@ -35,17 +35,17 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from crop_rivals import Dicom, Item, NpzCrops, NpzVolume, Package, Pixels, Pngs, Source
-from spinegrade.classifiers.cells import open_store
-from spinegrade.classifiers.settings import CropShape
 from spinegrade.convert.landmarks import locate_landmarks
 from spinegrade.convert.series import Converted, convert_series
 from spinegrade.convert.settings import ConvertSettings
 from spinegrade.convert.source import SeriesSource
+from spinegrade.crop.build import Jitter, crop_shard
+from spinegrade.crop.sequences import axial_stacks, sequence_table, write_slices
+from spinegrade.crop.settings import RoiSet, roi_set_from_config, sequence_from_config
+from spinegrade.grade.cells.cells import open_store
+from spinegrade.grade.cells.settings import CropShape
 from spinegrade.names import KAGGLE_SERIES, SUBARTICULAR, kaggle_condition, kaggle_level
 from spinegrade.phantom.study import PhantomSettings, make_study
-from spinegrade.rois.build import Jitter, crop_shard
-from spinegrade.rois.sequences import axial_stacks, sequence_table, write_slices
-from spinegrade.rois.settings import RoiSet, roi_set_from_config, sequence_from_config
 from spinegrade.runtime.arrays import open_array
 from spinegrade.sequences import choose_positions, with_neighbours
 from spinegrade.tables import check_table, read_table, write_table

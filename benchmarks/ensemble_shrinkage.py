@@ -21,11 +21,11 @@ from ensemble_speed import made_up_labels, member_probabilities  # noqa: E402, I
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
-from spinegrade.ensemble.blend import BLENDS  # noqa: E402
-from spinegrade.ensemble.board import Board, gather  # noqa: E402
-from spinegrade.ensemble.combine import FitSettings, fit_combinations  # noqa: E402
-from spinegrade.ensemble.prior import cross_fitted_prior  # noqa: E402
-from spinegrade.ensemble.scores import equal_mix, labelled_cells  # noqa: E402
+from spinegrade.combine.blend import BLENDS  # noqa: E402
+from spinegrade.combine.board import Board, gather  # noqa: E402
+from spinegrade.combine.combine import FitSettings, fit_combinations  # noqa: E402
+from spinegrade.combine.prior import cross_fitted_prior  # noqa: E402
+from spinegrade.combine.scores import equal_mix, labelled_cells  # noqa: E402
 from spinegrade.metrics.rsna2024 import score_cells  # noqa: E402
 from spinegrade.names import PROBABILITY_COLUMNS  # noqa: E402
 from spinegrade.runtime.seeds import generator  # noqa: E402

@@ -32,8 +32,8 @@ sys.path.insert(0, str(PROJECT / "scripts"))
 sys.path.insert(0, str(PROJECT / "benchmarks"))
 
 from metric_reference import read_labels  # noqa: E402
-from spinegrade.ensemble.outside import OutsideTable  # noqa: E402
-from spinegrade.ensemble.stage import EnsembleOutputs, EnsembleSettings, fit_ensemble  # noqa: E402
+from spinegrade.combine.outside import OutsideTable  # noqa: E402
+from spinegrade.combine.stage import EnsembleOutputs, EnsembleSettings, fit_ensemble  # noqa: E402
 from spinegrade.names import (  # noqa: E402
     CONDITIONS,
     GRADE_NAMES,

@@ -16,7 +16,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from spinegrade.keypoints.measure import point_errors, summary
+from spinegrade.localise.heatmap.measure import point_errors, summary
 from spinegrade.tables import read_table, read_tables
 from spinegrade.volumes import load_stacks
 

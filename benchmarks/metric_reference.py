@@ -21,7 +21,7 @@ import pandas as pd
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT / "scripts"))
 
-from spinegrade.ensemble.prior import cross_fitted_prior  # noqa: E402
+from spinegrade.combine.prior import cross_fitted_prior  # noqa: E402
 from spinegrade.metrics.bootstrap import bootstrap_score  # noqa: E402
 from spinegrade.metrics.cells import KEY, match  # noqa: E402
 from spinegrade.metrics.rsna2024 import Score, score, score_cells  # noqa: E402

@@ -25,8 +25,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(PROJECT / "scripts"), str(PROJECT / "benchmarks")]
 
 from one_stage_plain import PlainSamples, collate  # noqa: E402
-from spinegrade.one_stage.augment import augment, plain  # noqa: E402
-from spinegrade.one_stage.augmentation import augmentation_of  # noqa: E402
+from spinegrade.grade.volumes.augment import augment, plain  # noqa: E402
+from spinegrade.grade.volumes.augmentation import augmentation_of  # noqa: E402
 from spinegrade.runtime.torch_setup import prepare  # noqa: E402
 
 CANVAS_PX = 512

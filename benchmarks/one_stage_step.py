@@ -37,14 +37,14 @@ from one_stage_plain import (  # noqa: E402
     collate,
     one_thread,
 )
+from spinegrade.grade.volumes.augment import augment  # noqa: E402
+from spinegrade.grade.volumes.augmentation import augmentation_of  # noqa: E402
+from spinegrade.grade.volumes.flip import exchange_sides  # noqa: E402
 from spinegrade.losses.registry import build as build_loss  # noqa: E402
 from spinegrade.models.registry import build  # noqa: E402
-from spinegrade.one_stage.augment import augment  # noqa: E402
-from spinegrade.one_stage.augmentation import augmentation_of  # noqa: E402
-from spinegrade.one_stage.flip import exchange_sides  # noqa: E402
-from spinegrade.runtime.average import MovingAverage  # noqa: E402
-from spinegrade.runtime.precision import autocast  # noqa: E402
 from spinegrade.runtime.torch_setup import import_timm, prepare  # noqa: E402
+from spinegrade.training.average import MovingAverage  # noqa: E402
+from spinegrade.training.precision import autocast  # noqa: E402
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SIDES = ("plain", "package")

@@ -44,9 +44,9 @@ from convert_inputs import phantom_studies, planes_of, true_slices
 from spinegrade.convert.series import convert_series
 from spinegrade.convert.settings import ConvertSettings
 from spinegrade.convert.source import SeriesSource
+from spinegrade.crop.settings import roi_set_from_config
 from spinegrade.geometry.affine import affine_from_columns
 from spinegrade.names import LUMBAR_CELLS
-from spinegrade.rois.settings import roi_set_from_config
 from spinegrade.volumes import open_volume
 from stores import Box, Store, Volume, stores
 

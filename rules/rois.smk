@@ -1,4 +1,4 @@
-from spinegrade.rois.settings import check_roi_sets, check_sequences
+from spinegrade.crop.settings import check_roi_sets, check_sequences
 
 ROI_SETS = config["rois"]["sets"]
 SEQUENCES = config["rois"]["sequences"]

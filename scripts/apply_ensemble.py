@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from spinegrade.ensemble.outside import OutsideTable
-from spinegrade.ensemble.stage import EnsembleOutputs, EnsembleSettings, apply_ensemble
+from spinegrade.combine.outside import OutsideTable
+from spinegrade.combine.stage import EnsembleOutputs, EnsembleSettings, apply_ensemble
 from spinegrade.runtime.stage import run_stage
 
 

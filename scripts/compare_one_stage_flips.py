@@ -1,6 +1,6 @@
 """Stage compare_one_stage_flips: what a flip that exchanges no sides costs, paired by study."""
 
-from spinegrade.one_stage.comparison import compare_flips
+from spinegrade.grade.volumes.comparison import compare_flips
 from spinegrade.runtime.stage import run_stage
 
 

@@ -1,6 +1,6 @@
 """Stage compare_two_stage_families: the whole ensemble against that of each family alone."""
 
-from spinegrade.ensemble.comparison import compare_blends
+from spinegrade.combine.comparison import compare_blends
 from spinegrade.runtime.stage import run_stage
 
 

@@ -1,7 +1,7 @@
 """Stage crop_rois: crops of one roi set and shard around the keypoints."""
 
-from spinegrade.rois.build import write_shard
-from spinegrade.rois.settings import roi_set_from_config
+from spinegrade.crop.build import write_shard
+from spinegrade.crop.settings import roi_set_from_config
 from spinegrade.runtime.stage import run_stage
 
 

@@ -1,7 +1,7 @@
 """Stage crop_sequences: the axial slices of one shard, and which of them show which level."""
 
-from spinegrade.rois.sequences import write_sequences
-from spinegrade.rois.settings import sequence_from_config
+from spinegrade.crop.sequences import write_sequences
+from spinegrade.crop.settings import sequence_from_config
 from spinegrade.runtime.stage import run_stage
 
 

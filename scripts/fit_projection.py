@@ -1,6 +1,6 @@
 """Stage fit_projection: steps from sagittal points to the recesses, outside one fold."""
 
-from spinegrade.regressors.projection_stages import fit_projection
+from spinegrade.localise.coordinates.projection_stages import fit_projection
 from spinegrade.runtime.stage import run_stage
 
 

@@ -1,6 +1,6 @@
 """Stage infer_keypoints: points of one detector in one shard, out of fold."""
 
-from spinegrade.keypoints.stages import infer_keypoints
+from spinegrade.localise.heatmap.stages import infer_keypoints
 from spinegrade.runtime.stage import run_stage
 
 

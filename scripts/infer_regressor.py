@@ -1,6 +1,6 @@
 """Stage infer_regressor: points of one regressor in one shard, out of fold."""
 
-from spinegrade.regressors.stages import infer_regressor
+from spinegrade.localise.coordinates.stages import infer_regressor
 from spinegrade.runtime.stage import run_stage
 
 

@@ -1,6 +1,6 @@
 """Stage measure_keypoints: the out-of-fold error of one detector."""
 
-from spinegrade.keypoints.measure import measure_keypoints
+from spinegrade.localise.heatmap.measure import measure_keypoints
 from spinegrade.runtime.stage import run_stage
 
 

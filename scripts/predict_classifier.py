@@ -1,8 +1,8 @@
 """Stage predict_classifier: out-of-fold and new predictions of one classifier."""
 
-from spinegrade.classifiers.cells import files_of_sets, load_cells
-from spinegrade.classifiers.predict import predict
-from spinegrade.classifiers.settings import CropShape, settings_from_config
+from spinegrade.grade.cells.cells import files_of_sets, load_cells
+from spinegrade.grade.cells.predict import predict
+from spinegrade.grade.cells.settings import CropShape, settings_from_config
 from spinegrade.runtime.stage import run_stage
 from spinegrade.tables import write_table
 

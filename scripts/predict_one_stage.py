@@ -1,7 +1,7 @@
 """Stage predict_one_stage: grades and points of one network, out of fold and of new studies."""
 
-from spinegrade.one_stage.predict import predict_one_stage
-from spinegrade.one_stage.settings import settings_from_config
+from spinegrade.grade.volumes.predict import predict_one_stage
+from spinegrade.grade.volumes.settings import settings_from_config
 from spinegrade.runtime.stage import run_stage
 
 

@@ -1,9 +1,9 @@
 """Stage predict_two_stage: grades of one grader of crops, out of fold and of new studies."""
 
+from spinegrade.grade.views.predict import predict_two_stage
+from spinegrade.grade.views.settings import crop_shape, settings_from_config
+from spinegrade.grade.views.stores import StorePaths
 from spinegrade.runtime.stage import run_stage
-from spinegrade.two_stage.predict import predict_two_stage
-from spinegrade.two_stage.settings import crop_shape, settings_from_config
-from spinegrade.two_stage.stores import StorePaths
 
 
 def main(job):

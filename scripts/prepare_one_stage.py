@@ -1,6 +1,6 @@
 """Stage prepare_one_stage: stacks of one shard as the one-stage networks of a target see them."""
 
-from spinegrade.one_stage.prepared import prepare_volumes
+from spinegrade.grade.volumes.prepared import prepare_volumes
 from spinegrade.runtime.stage import run_stage
 
 

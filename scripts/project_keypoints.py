@@ -1,6 +1,6 @@
 """Stage project_keypoints: sagittal points of one shard, projected into its axial series."""
 
-from spinegrade.regressors.projection_stages import project_keypoints
+from spinegrade.localise.coordinates.projection_stages import project_keypoints
 from spinegrade.runtime.stage import run_stage
 
 

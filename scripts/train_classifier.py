@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from spinegrade.classifiers.cells import files_of_sets, load_cells
-from spinegrade.classifiers.settings import CropShape, settings_from_config
-from spinegrade.classifiers.train import train_fold
+from spinegrade.grade.cells.cells import files_of_sets, load_cells
+from spinegrade.grade.cells.settings import CropShape, settings_from_config
+from spinegrade.grade.cells.train import train_fold
 from spinegrade.runtime.stage import run_stage
 
 

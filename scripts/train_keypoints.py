@@ -1,6 +1,6 @@
 """Stage train_keypoints: one detector, trained on the studies outside one fold."""
 
-from spinegrade.keypoints.training import train_keypoints
+from spinegrade.localise.heatmap.training import train_keypoints
 from spinegrade.runtime.stage import run_stage
 
 

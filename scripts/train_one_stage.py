@@ -1,7 +1,7 @@
 """Stage train_one_stage: one fold of one network that finds points and grades them."""
 
-from spinegrade.one_stage.settings import settings_from_config
-from spinegrade.one_stage.training import train_one_stage
+from spinegrade.grade.volumes.settings import settings_from_config
+from spinegrade.grade.volumes.training import train_one_stage
 from spinegrade.runtime.stage import run_stage
 
 

@@ -1,7 +1,7 @@
 """Stage train_regressor: one regressor, trained on the studies outside one fold."""
 
-from spinegrade.regressors.settings import settings_from_config
-from spinegrade.regressors.training import train_regressor
+from spinegrade.localise.coordinates.settings import settings_from_config
+from spinegrade.localise.coordinates.training import train_regressor
 from spinegrade.runtime.stage import run_stage
 
 

@@ -1,9 +1,9 @@
 """Stage train_two_stage: one fold of one grader of crops."""
 
+from spinegrade.grade.views.settings import crop_shape, settings_from_config
+from spinegrade.grade.views.stores import StorePaths
+from spinegrade.grade.views.training import train_two_stage
 from spinegrade.runtime.stage import run_stage
-from spinegrade.two_stage.settings import crop_shape, settings_from_config
-from spinegrade.two_stage.stores import StorePaths
-from spinegrade.two_stage.training import train_two_stage
 
 
 def main(job):

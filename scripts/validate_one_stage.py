@@ -1,7 +1,7 @@
 """Stage validate_one_stage: how good a network's out-of-fold grades and points are."""
 
-from spinegrade.one_stage.settings import settings_from_config
-from spinegrade.one_stage.validation import validate_one_stage
+from spinegrade.grade.volumes.settings import settings_from_config
+from spinegrade.grade.volumes.validation import validate_one_stage
 from spinegrade.runtime.stage import run_stage
 
 

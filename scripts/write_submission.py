@@ -1,6 +1,6 @@
 """Stage write_submission: the test studies' probabilities as the competition takes them."""
 
-from spinegrade.ensemble.submission import write_submission
+from spinegrade.combine.submission import write_submission
 from spinegrade.runtime.stage import run_stage
 
 

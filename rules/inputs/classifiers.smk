@@ -1,7 +1,7 @@
-from spinegrade.classifiers.settings import CropShape, check_classifiers, settings_from_config
+from spinegrade.grade.cells.settings import CropShape, check_classifiers, settings_from_config
 from spinegrade.errors import SpinegradeError
 from spinegrade.models.registry import module_of
-from spinegrade.rois.settings import roi_set_from_config
+from spinegrade.crop.settings import roi_set_from_config
 
 CLASSIFIERS = {n: settings_from_config(n, block) for n, block in config["classifiers"].items()}
 # Of square crops only, which are what classifiers take.

@@ -1,7 +1,7 @@
 from functools import cache
 
-from spinegrade.ensemble.members import chosen_members
-from spinegrade.ensemble.outside import check_files, content_digest
+from spinegrade.combine.members import chosen_members
+from spinegrade.combine.outside import check_files, content_digest
 from spinegrade.errors import SpinegradeError
 
 # Where the predictions of each that may be a member lie.

@@ -1,4 +1,4 @@
-from spinegrade.keypoints.settings import check_detectors
+from spinegrade.localise.heatmap.settings import check_detectors
 from spinegrade.losses import registry as losses
 from spinegrade.models.registry import module_of
 

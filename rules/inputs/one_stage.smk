@@ -1,7 +1,7 @@
 import json
 from collections import namedtuple
 
-from spinegrade.one_stage.settings import check_networks, settings_from_config
+from spinegrade.grade.volumes.settings import check_networks, settings_from_config
 
 NETWORKS = config["one_stage"]["networks"]
 check_networks(NETWORKS, config["cohort"]["folds"], config["classifiers"])

@@ -1,10 +1,10 @@
 import json
 
 from spinegrade.errors import SpinegradeError
-from spinegrade.regressors.checks import check_regressors
-from spinegrade.regressors.projection import check_projections
-from spinegrade.regressors.settings import LEVELS, PLACES
-from spinegrade.regressors.settings import settings_from_config as regressor_from_config
+from spinegrade.localise.coordinates.checks import check_regressors
+from spinegrade.localise.coordinates.projection import check_projections
+from spinegrade.localise.coordinates.settings import LEVELS, PLACES
+from spinegrade.localise.coordinates.settings import settings_from_config as regressor_from_config
 
 check_regressors(config["keypoints"]["regressors"], DETECTORS)
 REGRESSORS = {

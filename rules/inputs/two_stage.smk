@@ -1,9 +1,9 @@
 import json
 
-from spinegrade.rois.settings import sequence_from_config
-from spinegrade.two_stage.checks import check_graders
-from spinegrade.two_stage.settings import crop_shape
-from spinegrade.two_stage.settings import settings_from_config as grader_from_config
+from spinegrade.crop.settings import sequence_from_config
+from spinegrade.grade.views.checks import check_graders
+from spinegrade.grade.views.settings import crop_shape
+from spinegrade.grade.views.settings import settings_from_config as grader_from_config
 
 GRADERS = config["two_stage"]["graders"]
 

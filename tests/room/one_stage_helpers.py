@@ -10,10 +10,10 @@ import pandas as pd
 import yaml
 from keypoint_helpers import affine_of, stack_row, write_stack
 from spinegrade.geometry.affine import to_mm
+from spinegrade.grade.volumes.samples import OneStageSamples, training_samples
+from spinegrade.grade.volumes.settings import Settings, settings_from_config
+from spinegrade.grade.volumes.training import train_one_stage
 from spinegrade.names import LUMBAR_LEVELS
-from spinegrade.one_stage.samples import OneStageSamples, training_samples
-from spinegrade.one_stage.settings import Settings, settings_from_config
-from spinegrade.one_stage.training import train_one_stage
 from spinegrade.settings import check_settings
 from spinegrade.tables import read_table, write_table
 from spinegrade.targets import TARGETS

@@ -10,10 +10,10 @@ import pandas as pd
 import yaml
 from keypoint_helpers import affine_of, stack_row, write_stack
 from spinegrade.geometry.affine import to_mm, to_pixels
+from spinegrade.localise.coordinates.settings import Settings, settings_from_config
+from spinegrade.localise.coordinates.stages import infer_regressor
+from spinegrade.localise.coordinates.training import train_regressor
 from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL, SUBARTICULAR
-from spinegrade.regressors.settings import Settings, settings_from_config
-from spinegrade.regressors.stages import infer_regressor
-from spinegrade.regressors.training import train_regressor
 from spinegrade.settings import check_settings
 from spinegrade.tables import write_table
 from spinegrade.volumes import Stack

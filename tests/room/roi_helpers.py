@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from spinegrade.classifiers.settings import CropShape
+from spinegrade.grade.cells.settings import CropShape
 from spinegrade.names import LUMBAR_CELLS
 from spinegrade.tables import write_table
 

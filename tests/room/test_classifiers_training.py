@@ -16,19 +16,19 @@ import torch
 from killing import Killed, killed_at
 from roi_helpers import SHAPE, write_crops
 from safetensors.torch import load_file
-from spinegrade.classifiers import train as train_module
-from spinegrade.classifiers.cells import Cells, files_of_sets, load_cells, log_prior, loss_weights
-from spinegrade.classifiers.network import load_network, save_network
-from spinegrade.classifiers.predict import predict
-from spinegrade.classifiers.settings import (
+from spinegrade.errors import SpinegradeError
+from spinegrade.grade.cells import train as train_module
+from spinegrade.grade.cells.cells import Cells, files_of_sets, load_cells, log_prior, loss_weights
+from spinegrade.grade.cells.network import load_network, save_network
+from spinegrade.grade.cells.predict import predict
+from spinegrade.grade.cells.settings import (
     CropShape,
     check_classifiers,
     settings_from_config,
 )
-from spinegrade.classifiers.train import Trainer, digest_of, train_fold, weighted_losses
-from spinegrade.errors import SpinegradeError
+from spinegrade.grade.cells.train import Trainer, digest_of, train_fold, weighted_losses
 from spinegrade.names import FORAMINAL, PROBABILITY_COLUMNS, SPINAL, SUBARTICULAR
-from spinegrade.runtime.average import MovingAverage
+from spinegrade.training.average import MovingAverage
 
 CPU = torch.device("cpu")
 SHAPES = {"canal": SHAPE, "canal_axial": SHAPE, "foramen": SHAPE}
@@ -188,13 +188,13 @@ def undisturbed(tmp_path_factory, cells) -> tuple[bytes, bytes]:
 # paths draw from the global generator, augmentation from the training's own.
 DISTURBED = settings(epochs=3, dropout=0.3, drop_path=0.2)
 MOMENTS = {
-    "before the first step": ("spinegrade.runtime.average.MovingAverage.update", 1, 0),
-    "in the first epoch": ("spinegrade.runtime.average.MovingAverage.update", 3, 2),
-    "in the second epoch": ("spinegrade.runtime.average.MovingAverage.update", 7, 6),
-    "at the last step": ("spinegrade.runtime.average.MovingAverage.update", 12, 11),
+    "before the first step": ("spinegrade.training.average.MovingAverage.update", 1, 0),
+    "in the first epoch": ("spinegrade.training.average.MovingAverage.update", 3, 2),
+    "in the second epoch": ("spinegrade.training.average.MovingAverage.update", 7, 6),
+    "at the last step": ("spinegrade.training.average.MovingAverage.update", 12, 11),
     "while a checkpoint is written": ("os.fsync", 6, 5),
-    "while the held-out loss is measured": ("spinegrade.classifiers.train.predict_cells", 1, 7),
-    "before the weights are written": ("spinegrade.classifiers.train.save_network", 1, 12),
+    "while the held-out loss is measured": ("spinegrade.grade.cells.train.predict_cells", 1, 7),
+    "before the weights are written": ("spinegrade.grade.cells.train.save_network", 1, 12),
     "between weights and history": ("pandas.DataFrame.to_csv", -1, 12),
 }
 

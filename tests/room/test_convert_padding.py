@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from spinegrade.convert.series import convert_series, intensity_window
 from spinegrade.convert.settings import ConvertSettings
 from spinegrade.convert.source import SeriesSource
-from spinegrade.rois.crop import read_crop
+from spinegrade.crop.crop import read_crop
 from spinegrade.tables import SCHEMAS, check_table
 from spinegrade.volumes import Stack, stacks_of_table, window
 

@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from spinegrade.ensemble.blend import BLENDS, FLOOR, mix
-from spinegrade.ensemble.board import Board, gather
-from spinegrade.ensemble.combine import FitSettings, fit_combinations
-from spinegrade.ensemble.fit import fit_calibration, fit_pruned, fit_weights
-from spinegrade.ensemble.objective import Objective, Problem
-from spinegrade.ensemble.prior import cross_fitted_prior
-from spinegrade.ensemble.scores import equal_mix, labelled_cells, score_report
-from spinegrade.ensemble.weights import apply_combinations, weights_dict
+from spinegrade.combine.blend import BLENDS, FLOOR, mix
+from spinegrade.combine.board import Board, gather
+from spinegrade.combine.combine import FitSettings, fit_combinations
+from spinegrade.combine.fit import fit_calibration, fit_pruned, fit_weights
+from spinegrade.combine.objective import Objective, Problem
+from spinegrade.combine.prior import cross_fitted_prior
+from spinegrade.combine.scores import equal_mix, labelled_cells, score_report
+from spinegrade.combine.weights import apply_combinations, weights_dict
 from spinegrade.metrics.rsna2024 import score_cells
 from spinegrade.names import CONDITIONS, FORAMINAL, LUMBAR_CELLS, PROBABILITY_COLUMNS, SPINAL
 from threadpoolctl import threadpool_limits

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from spinegrade.ensemble.comparison import compare_blends
+from spinegrade.combine.comparison import compare_blends
 from spinegrade.errors import SpinegradeError
 from spinegrade.names import LUMBAR_CELLS, PROBABILITY_COLUMNS
 from spinegrade.runtime.files import read_json

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from spinegrade.ensemble.blend import BLENDS
-from spinegrade.ensemble.board import Board, gather
-from spinegrade.ensemble.combine import FitSettings, fit_combinations
-from spinegrade.ensemble.prior import cross_fitted_prior
-from spinegrade.ensemble.scores import score_report
+from spinegrade.combine.blend import BLENDS
+from spinegrade.combine.board import Board, gather
+from spinegrade.combine.combine import FitSettings, fit_combinations
+from spinegrade.combine.prior import cross_fitted_prior
+from spinegrade.combine.scores import score_report
 from spinegrade.names import (
     CELL_BY_COLUMN,
     CONDITIONS,

@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from spinegrade.ensemble.blend import calibrate, mix
-from spinegrade.ensemble.board import Board, count_filled, gather
-from spinegrade.ensemble.combine import FitSettings, fit_combinations
-from spinegrade.ensemble.fit import fit_weights, problem_loss
-from spinegrade.ensemble.members import chosen_members
-from spinegrade.ensemble.objective import Objective, Problem
-from spinegrade.ensemble.prior import cross_fitted_prior, fit_prior
-from spinegrade.ensemble.provenance import trace
-from spinegrade.ensemble.scores import equal_mix, labelled_cells, score_report
-from spinegrade.ensemble.weights import apply_combinations, weights_dict
+from spinegrade.combine.blend import calibrate, mix
+from spinegrade.combine.board import Board, count_filled, gather
+from spinegrade.combine.combine import FitSettings, fit_combinations
+from spinegrade.combine.fit import fit_weights, problem_loss
+from spinegrade.combine.members import chosen_members
+from spinegrade.combine.objective import Objective, Problem
+from spinegrade.combine.prior import cross_fitted_prior, fit_prior
+from spinegrade.combine.provenance import trace
+from spinegrade.combine.scores import equal_mix, labelled_cells, score_report
+from spinegrade.combine.weights import apply_combinations, weights_dict
 from spinegrade.errors import SpinegradeError
 from spinegrade.metrics.rsna2024 import score_cells
 from spinegrade.names import CONDITIONS, FORAMINAL, LUMBAR_CELLS, PROBABILITY_COLUMNS, SPINAL

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from spinegrade.ensemble.combine import FitSettings
-from spinegrade.ensemble.outside import OutsideTable
-from spinegrade.ensemble.stage import (
+from spinegrade.combine.combine import FitSettings
+from spinegrade.combine.outside import OutsideTable
+from spinegrade.combine.stage import (
     EnsembleOutputs,
     EnsembleSettings,
     apply_ensemble,

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from spinegrade.ensemble.members import chosen_members
-from spinegrade.ensemble.outside import OutsideTable, check_files, content_digest, read_outside
+from spinegrade.combine.members import chosen_members
+from spinegrade.combine.outside import OutsideTable, check_files, content_digest, read_outside
 from spinegrade.errors import SpinegradeError
 from spinegrade.names import FORAMINAL, PROBABILITY_COLUMNS, SPINAL
 from spinegrade.settings import SCHEMA_FOLDER, check_settings

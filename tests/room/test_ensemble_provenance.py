@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from spinegrade.ensemble.board import gather
-from spinegrade.ensemble.combine import FitSettings, fit_combinations
-from spinegrade.ensemble.outside import OutsideTable
-from spinegrade.ensemble.prior import cross_fitted_prior
-from spinegrade.ensemble.provenance import trace
-from spinegrade.ensemble.stage import (
+from spinegrade.combine.board import gather
+from spinegrade.combine.combine import FitSettings, fit_combinations
+from spinegrade.combine.outside import OutsideTable
+from spinegrade.combine.prior import cross_fitted_prior
+from spinegrade.combine.provenance import trace
+from spinegrade.combine.stage import (
     EnsembleOutputs,
     EnsembleSettings,
     apply_ensemble,
     fit_ensemble,
 )
-from spinegrade.ensemble.submission import write_submission
+from spinegrade.combine.submission import write_submission
 from spinegrade.names import (
     FORAMINAL,
     LUMBAR_CELLS,

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from spinegrade.ensemble.blend import BLENDS, calibrate, mix
-from spinegrade.ensemble.board import Board, gather
-from spinegrade.ensemble.combine import FitSettings, fit_combinations
-from spinegrade.ensemble.objective import Objective, Problem
-from spinegrade.ensemble.prior import cross_fitted_prior
-from spinegrade.ensemble.scores import equal_mix, labelled_cells, score_report
-from spinegrade.ensemble.shrink import (
+from spinegrade.combine.blend import BLENDS, calibrate, mix
+from spinegrade.combine.board import Board, gather
+from spinegrade.combine.combine import FitSettings, fit_combinations
+from spinegrade.combine.objective import Objective, Problem
+from spinegrade.combine.prior import cross_fitted_prior
+from spinegrade.combine.scores import equal_mix, labelled_cells, score_report
+from spinegrade.combine.shrink import (
     STRENGTHS,
     along_calibration,
     along_weights,
@@ -24,7 +24,7 @@ from spinegrade.ensemble.shrink import (
     is_clear,
     shrunk,
 )
-from spinegrade.ensemble.weights import weights_dict
+from spinegrade.combine.weights import weights_dict
 from spinegrade.metrics.rsna2024 import score_cells
 from spinegrade.names import CONDITIONS, LUMBAR_CELLS, PROBABILITY_COLUMNS
 from threadpoolctl import threadpool_limits

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from spinegrade.ensemble.stage import (
+from spinegrade.combine.stage import (
     EnsembleOutputs,
     EnsembleSettings,
     apply_ensemble,
     fit_ensemble,
 )
-from spinegrade.ensemble.submission import rounded_units, write_submission
+from spinegrade.combine.submission import rounded_units, write_submission
 from spinegrade.errors import SpinegradeError
 from spinegrade.metrics.rsna2024 import score
 from spinegrade.names import LUMBAR_CELLS, PROBABILITY_COLUMNS

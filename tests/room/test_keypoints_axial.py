@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from keypoint_helpers import affine_of, write_stack
 from spinegrade.errors import SpinegradeError
-from spinegrade.keypoints.axial import candidates_of, find_axial
-from spinegrade.keypoints.inference import models_of
-from spinegrade.keypoints.levels import LevelPlace, guide_weights, level_places
-from spinegrade.keypoints.offsets import fit_offsets
-from spinegrade.keypoints.settings import check_detectors
+from spinegrade.localise.heatmap.axial import candidates_of, find_axial
+from spinegrade.localise.heatmap.inference import models_of
+from spinegrade.localise.heatmap.levels import LevelPlace, guide_weights, level_places
+from spinegrade.localise.heatmap.offsets import fit_offsets
+from spinegrade.localise.heatmap.settings import check_detectors
 from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL
 from spinegrade.targets import TARGETS
 from spinegrade.volumes import Stack

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keypoint_helpers import affine_of, write_stack
 from spinegrade.geometry.affine import to_mm, to_pixels
-from spinegrade.keypoints.grids import axial_crop, sagittal_grid, slice_weights
+from spinegrade.localise.heatmap.grids import axial_crop, sagittal_grid, slice_weights
 
 
 def bright_place(array: np.ndarray) -> np.ndarray:

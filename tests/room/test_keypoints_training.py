@@ -15,9 +15,9 @@ import yaml
 from keypoint_helpers import write_canal_cohort
 from killing import Killed, killed_at
 from spinegrade.errors import SpinegradeError
-from spinegrade.keypoints import training
-from spinegrade.keypoints.measure import measure_keypoints, point_errors, summary
-from spinegrade.keypoints.stages import infer_keypoints
+from spinegrade.localise.heatmap import training
+from spinegrade.localise.heatmap.measure import measure_keypoints, point_errors, summary
+from spinegrade.localise.heatmap.stages import infer_keypoints
 from spinegrade.losses.registry import build as build_loss
 from spinegrade.runtime.files import read_json
 from spinegrade.settings import SCHEMA_FOLDER, _fill_defaults

@@ -10,12 +10,12 @@ import torch
 from one_stage_helpers import samples_of, small, train, write_cohort
 from safetensors.torch import load_file, save_file
 from spinegrade.errors import SpinegradeError
-from spinegrade.fold_studies import FoldStudies, fold_studies
-from spinegrade.one_stage.answers import look
-from spinegrade.one_stage.network import Seen, load_network, save_network
-from spinegrade.one_stage.reading import read_packed
-from spinegrade.one_stage.trainer import OneStageTrainer
+from spinegrade.grade.volumes.answers import look
+from spinegrade.grade.volumes.network import Seen, load_network, save_network
+from spinegrade.grade.volumes.reading import read_packed
+from spinegrade.grade.volumes.trainer import OneStageTrainer
 from spinegrade.tables import read_table
+from spinegrade.training.fold_studies import FoldStudies, fold_studies
 
 CPU = torch.device("cpu")
 

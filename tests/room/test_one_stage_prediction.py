@@ -8,16 +8,16 @@ import torch
 from one_stage_helpers import samples_of, small, train, write_cohort
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import to_mm
+from spinegrade.grade.volumes import predict as predict_module
+from spinegrade.grade.volumes.answers import Looks, look, mean_answer
+from spinegrade.grade.volumes.canvas import CanvasGeometry
+from spinegrade.grade.volumes.network import Seen, load_network
+from spinegrade.grade.volumes.predict import predict
+from spinegrade.grade.volumes.reading import read_packed
+from spinegrade.grade.volumes.trainer import OneStageTrainer
 from spinegrade.models.one_stage_canal import CanalOutput
 from spinegrade.models.one_stage_foraminal import ForaminalOutput
 from spinegrade.names import PROBABILITY_COLUMNS
-from spinegrade.one_stage import predict as predict_module
-from spinegrade.one_stage.answers import Looks, look, mean_answer
-from spinegrade.one_stage.canvas import CanvasGeometry
-from spinegrade.one_stage.network import Seen, load_network
-from spinegrade.one_stage.predict import predict
-from spinegrade.one_stage.reading import read_packed
-from spinegrade.one_stage.trainer import OneStageTrainer
 from spinegrade.tables import read_table
 from spinegrade.volumes import load_stacks
 
@@ -169,7 +169,7 @@ def test_each_study_by_the_network_that_never_saw_it(cohort, trained):
 
 
 def training_like(stack, settings):
-    from spinegrade.one_stage.canvas import on_canvas
+    from spinegrade.grade.volumes.canvas import on_canvas
 
     return torch.from_numpy(on_canvas(stack, settings.canvas_px))
 

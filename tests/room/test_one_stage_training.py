@@ -14,14 +14,14 @@ import torch
 from killing import Killed, killed_at
 from one_stage_helpers import samples_of, small, train, write_cohort
 from spinegrade.errors import SpinegradeError
-from spinegrade.one_stage.answers import look
-from spinegrade.one_stage.prepared import prepare_volumes
-from spinegrade.one_stage.reading import read_packed
-from spinegrade.one_stage.trainer import OneStageTrainer
-from spinegrade.one_stage.training import digest_of
-from spinegrade.runtime.average import MovingAverage
-from spinegrade.runtime.read_ahead import ReadAhead
+from spinegrade.grade.volumes.answers import look
+from spinegrade.grade.volumes.prepared import prepare_volumes
+from spinegrade.grade.volumes.reading import read_packed
+from spinegrade.grade.volumes.trainer import OneStageTrainer
+from spinegrade.grade.volumes.training import digest_of
 from spinegrade.tables import read_table, write_table
+from spinegrade.training.average import MovingAverage
+from spinegrade.training.read_ahead import ReadAhead
 
 CPU = torch.device("cpu")
 
@@ -93,13 +93,13 @@ def undisturbed(tmp_path_factory, cohort) -> tuple[bytes, str]:
     return Path(weights).read_bytes(), (folder / "1.csv").read_text()
 
 
-UPDATE = "spinegrade.runtime.average.MovingAverage.update"
+UPDATE = "spinegrade.training.average.MovingAverage.update"
 MOMENTS = {
     "in the first epoch": (UPDATE, 2, 1),
     "in the second epoch": (UPDATE, 4, 3),
     "after the second epoch": (UPDATE, 5, 4),
     "in the finish": (UPDATE, 6, 5),
-    "before the weights are written": ("spinegrade.one_stage.training.save_network", 1, 6),
+    "before the weights are written": ("spinegrade.grade.volumes.training.save_network", 1, 6),
 }
 
 

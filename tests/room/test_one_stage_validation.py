@@ -12,16 +12,16 @@ from keypoint_helpers import affine_of, stack_row, write_stack
 from one_stage_helpers import small
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import to_mm
-from spinegrade.metrics.study_bootstrap import StudyMeans, compare_means, mean_interval, study_means
-from spinegrade.names import LUMBAR_LEVELS, PROBABILITY_COLUMNS
-from spinegrade.one_stage.comparison import Run, compare_flips, compare_runs
-from spinegrade.one_stage.points import anatomies, point_errors, point_figures
-from spinegrade.one_stage.validation import (
+from spinegrade.grade.volumes.comparison import Run, compare_flips, compare_runs
+from spinegrade.grade.volumes.points import anatomies, point_errors, point_figures
+from spinegrade.grade.volumes.validation import (
     check_folds,
     grade_figures,
     labelled_cells,
     validate_one_stage,
 )
+from spinegrade.metrics.study_bootstrap import StudyMeans, compare_means, mean_interval, study_means
+from spinegrade.names import LUMBAR_LEVELS, PROBABILITY_COLUMNS
 from spinegrade.tables import check_table, empty_table, write_table
 from spinegrade.targets import TARGETS
 from spinegrade.volumes import Stack

@@ -15,8 +15,8 @@ from path_helpers import SERIES, STUDY, came, deliver, run, tree, write_rows
 from spinegrade import names
 from spinegrade.cohort.folds import read_folds
 from spinegrade.cohort.index import index_cohort
+from spinegrade.combine.submission import write_submission
 from spinegrade.convert.shard import convert_shard
-from spinegrade.ensemble.submission import write_submission
 from spinegrade.errors import SpinegradeError
 from spinegrade.runtime.files import inside
 from spinegrade.tables import read_table, write_table

@@ -14,13 +14,13 @@ import pytest
 import torch
 import yaml
 from snakemake.utils import update_config
-from spinegrade.ensemble.stage import EnsembleOutputs, EnsembleSettings, fit_ensemble
+from spinegrade.combine.stage import EnsembleOutputs, EnsembleSettings, fit_ensemble
+from spinegrade.grade.views.predict import predict_two_stage
+from spinegrade.grade.views.settings import CropShape, settings_from_config
 from spinegrade.names import PROBABILITY_COLUMNS
-from spinegrade.runtime.checkpoint import Checkpoint
 from spinegrade.settings import check_settings
 from spinegrade.tables import read_table
-from spinegrade.two_stage.predict import predict_two_stage
-from spinegrade.two_stage.settings import CropShape, settings_from_config
+from spinegrade.training.checkpoint import Checkpoint
 from two_stage_helpers import SHAPES, paths_of, train, write_cohort
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -10,12 +10,12 @@ import pytest
 import torch
 from regressor_helpers import infer, small, train, write_spines
 from spinegrade.errors import SpinegradeError
-from spinegrade.keypoints.measure import surest
+from spinegrade.localise.coordinates import inference
+from spinegrade.localise.coordinates.checks import check_regressors
+from spinegrade.localise.coordinates.samples import image_of, training_samples
+from spinegrade.localise.coordinates.task import PointTask
+from spinegrade.localise.heatmap.measure import surest
 from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SUBARTICULAR
-from spinegrade.regressors import inference
-from spinegrade.regressors.checks import check_regressors
-from spinegrade.regressors.samples import image_of, training_samples
-from spinegrade.regressors.task import PointTask
 from spinegrade.tables import read_table
 from spinegrade.volumes import load_stacks
 

@@ -13,16 +13,16 @@ from keypoint_helpers import affine_of, write_stack
 from regressor_helpers import filled, infer, small, train, write_spines
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import to_mm
-from spinegrade.regressors import level_inference
-from spinegrade.regressors.checks import check_regressors
-from spinegrade.regressors.level_inference import find_levels, side_chances
-from spinegrade.regressors.level_task import LevelTask, varied
-from spinegrade.regressors.levels import (
+from spinegrade.localise.coordinates import level_inference
+from spinegrade.localise.coordinates.checks import check_regressors
+from spinegrade.localise.coordinates.level_inference import find_levels, side_chances
+from spinegrade.localise.coordinates.level_task import LevelTask, varied
+from spinegrade.localise.coordinates.levels import (
     read_slices,
     sequence_of,
     training_sequences,
 )
-from spinegrade.regressors.network import Regressor, Seen, load_regressor, save_regressor
+from spinegrade.localise.coordinates.network import Regressor, Seen, load_regressor, save_regressor
 from spinegrade.tables import read_table
 from spinegrade.volumes import load_stacks
 
@@ -97,7 +97,7 @@ def test_a_mirror_exchanges_left_and_right_unless_as_published(
         task = LevelTask(training_sequences(settings, stacks, landmarks, ["s00"]), settings)
         seen = {}
         monkeypatch.setattr(
-            "spinegrade.regressors.level_task.varied",
+            "spinegrade.localise.coordinates.level_task.varied",
             lambda slices, *_: (slices.float() / 127.5 - 1, True),
         )
         task.loss = lambda *given, seen=seen: seen.update(counted=given[4]) or torch.zeros(3)

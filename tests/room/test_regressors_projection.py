@@ -11,9 +11,9 @@ import pytest
 from regressor_helpers import PLACES, write_spines
 from spinegrade.errors import SpinegradeError
 from spinegrade.keypoint_rows import keypoint_table
+from spinegrade.localise.coordinates.projection import check_projections, fit_steps, recesses_of
+from spinegrade.localise.coordinates.projection_stages import fit_projection, project_keypoints
 from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL, SUBARTICULAR
-from spinegrade.regressors.projection import check_projections, fit_steps, recesses_of
-from spinegrade.regressors.projection_stages import fit_projection, project_keypoints
 from spinegrade.tables import read_table, write_table
 
 MM = ["x_mm", "y_mm", "z_mm"]

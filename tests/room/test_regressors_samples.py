@@ -9,9 +9,9 @@ import pytest
 from keypoint_helpers import affine_of, write_stack
 from regressor_helpers import small, write_spines
 from spinegrade.geometry.affine import to_mm
+from spinegrade.localise.coordinates.frames import Frame, nearest_places
+from spinegrade.localise.coordinates.samples import image_of, training_samples
 from spinegrade.names import FORAMINAL, SPINAL
-from spinegrade.regressors.frames import Frame, nearest_places
-from spinegrade.regressors.samples import image_of, training_samples
 from spinegrade.tables import read_table
 from spinegrade.volumes import load_stacks
 

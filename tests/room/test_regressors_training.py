@@ -15,15 +15,15 @@ from killing import Killed, killed_at
 from regressor_helpers import infer, small, train, write_spines
 from safetensors import safe_open
 from spinegrade.errors import SpinegradeError
-from spinegrade.keypoints.measure import measure_keypoints, point_errors
-from spinegrade.regressors.coordinates import from_targets, to_targets
-from spinegrade.regressors.inference import regress
-from spinegrade.regressors.network import load_regressor, save_regressor
-from spinegrade.regressors.samples import whole_look
-from spinegrade.regressors.trainer import parameter_groups, rate_at
-from spinegrade.runtime.average import MovingAverage
+from spinegrade.localise.coordinates.coordinates import from_targets, to_targets
+from spinegrade.localise.coordinates.inference import regress
+from spinegrade.localise.coordinates.network import load_regressor, save_regressor
+from spinegrade.localise.coordinates.samples import whole_look
+from spinegrade.localise.coordinates.trainer import parameter_groups, rate_at
+from spinegrade.localise.heatmap.measure import measure_keypoints, point_errors
 from spinegrade.runtime.files import read_json
 from spinegrade.tables import read_table, write_table
+from spinegrade.training.average import MovingAverage
 from spinegrade.volumes import load_stacks
 
 CPU = torch.device("cpu")
@@ -73,10 +73,15 @@ def test_targets_in_the_published_units() -> None:
     assert later.loss_weight == 8
 
 
-UPDATE = "spinegrade.runtime.average.MovingAverage.update"
+UPDATE = "spinegrade.training.average.MovingAverage.update"
+ROOM = "spinegrade.localise.coordinates"
 MOMENTS = {
     "in the second epoch": (UPDATE, 4, 3),
-    "before the weights are written": ("spinegrade.regressors.training.save_regressor", 1, 6),
+    "before the weights are written": (
+        "spinegrade.localise.coordinates.training.save_regressor",
+        1,
+        6,
+    ),
 }
 
 

@@ -10,12 +10,12 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+from spinegrade.crop.build import Jitter, crop_shard, find_centre, read_jitter
+from spinegrade.crop.crop import crop_affine, crop_pixels
+from spinegrade.crop.settings import InPlane, RoiSet, Slices, check_roi_sets, roi_set_from_config
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import affine_from_columns, affine_from_dicom, to_mm, to_pixels
 from spinegrade.names import FORAMINAL, LUMBAR_CELLS, SPINAL, SUBARTICULAR, Cell
-from spinegrade.rois.build import Jitter, crop_shard, find_centre, read_jitter
-from spinegrade.rois.crop import crop_affine, crop_pixels
-from spinegrade.rois.settings import InPlane, RoiSet, Slices, check_roi_sets, roi_set_from_config
 from spinegrade.volumes import Stack
 
 SAGITTAL = [0.0, 1, 0, 0, 0, -1]

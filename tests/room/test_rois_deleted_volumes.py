@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from spinegrade.crop.build import Jitter, crop_shard
 from spinegrade.errors import SpinegradeError
 from spinegrade.names import SPINAL, Cell
-from spinegrade.rois.build import Jitter, crop_shard
 from test_rois_crop import bright, keypoint, make_stack, roi
 
 

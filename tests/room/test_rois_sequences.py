@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from keypoint_helpers import affine_of, stack_row, write_stack
+from spinegrade.crop.sequences import level_ranges, sequence_table, write_sequences
+from spinegrade.crop.settings import check_sequences, sequence_from_config
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import to_mm
 from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SUBARTICULAR
-from spinegrade.rois.sequences import level_ranges, sequence_table, write_sequences
-from spinegrade.rois.settings import check_sequences, sequence_from_config
 from spinegrade.runtime.arrays import open_array
 from spinegrade.tables import SCHEMAS, empty_table, read_table, write_table
 from spinegrade.volumes import Stack

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from spinegrade.classifiers.settings import check_classifiers
+from spinegrade.crop.build import Jitter, crop_shard, find_centre
+from spinegrade.crop.crop import crop_affine, crop_pixels
+from spinegrade.crop.sampling import Sampled
+from spinegrade.crop.settings import InPlane, RoiSet, Slices, roi_set_from_config
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import to_mm
+from spinegrade.grade.cells.settings import check_classifiers
 from spinegrade.names import FORAMINAL, SPINAL, SUBARTICULAR, Cell
-from spinegrade.rois.build import Jitter, crop_shard, find_centre
-from spinegrade.rois.crop import crop_affine, crop_pixels
-from spinegrade.rois.sampling import Sampled
-from spinegrade.rois.settings import InPlane, RoiSet, Slices, roi_set_from_config
 from spinegrade.sampled_slices import sampled_indices
 from test_rois_crop import bright, keypoint, make_stack
 

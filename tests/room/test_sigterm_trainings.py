@@ -19,7 +19,7 @@ import torch
 import two_stage_helpers
 from keypoint_helpers import write_canal_cohort
 from killing import Killed, killed_at, told_to_end_at
-from spinegrade.runtime.average import MovingAverage
+from spinegrade.training.average import MovingAverage
 
 # Trains one fold in a folder of its own; returns the weights' path.
 Train = Callable[[Path], Path]

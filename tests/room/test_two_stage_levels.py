@@ -9,13 +9,13 @@ import pytest
 import torch
 from killing import Killed, killed_at
 from spinegrade.errors import SpinegradeError
-from spinegrade.runtime.average import MovingAverage
+from spinegrade.grade.views.looks import plain_look, training_look
+from spinegrade.grade.views.mixing import Mixing, mixed
+from spinegrade.grade.views.network import build_network, load_network, logits_of
+from spinegrade.grade.views.predict import predict
+from spinegrade.grade.views.stores import samples_of
 from spinegrade.tables import read_table, write_table
-from spinegrade.two_stage.looks import plain_look, training_look
-from spinegrade.two_stage.mixing import Mixing, mixed
-from spinegrade.two_stage.network import build_network, load_network, logits_of
-from spinegrade.two_stage.predict import predict
-from spinegrade.two_stage.stores import samples_of
+from spinegrade.training.average import MovingAverage
 from two_stage_helpers import SHAPES, paths_of, small, train, write_cohort
 
 CPU = torch.device("cpu")

@@ -12,14 +12,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from spinegrade.errors import SpinegradeError
+from spinegrade.grade.views import predict as predict_module
+from spinegrade.grade.views.looks import plain_look
+from spinegrade.grade.views.network import Seen, build_network, logits_of
+from spinegrade.grade.views.predict import Model, predict, predict_two_stage
+from spinegrade.grade.views.samples import Batch
+from spinegrade.grade.views.stores import samples_of
 from spinegrade.names import PROBABILITY_COLUMNS
 from spinegrade.tables import read_table
-from spinegrade.two_stage import predict as predict_module
-from spinegrade.two_stage.looks import plain_look
-from spinegrade.two_stage.network import Seen, build_network, logits_of
-from spinegrade.two_stage.predict import Model, predict, predict_two_stage
-from spinegrade.two_stage.samples import Batch
-from spinegrade.two_stage.stores import samples_of
 from torch import nn
 from two_stage_helpers import SHAPES, paths_of, small, train, write_cohort
 

@@ -14,11 +14,11 @@ import torch
 from killing import Killed, killed_at
 from safetensors.torch import load_file
 from spinegrade.errors import SpinegradeError
-from spinegrade.runtime.average import MovingAverage
+from spinegrade.grade.views.network import load_network, logits_of
+from spinegrade.grade.views.stores import samples_of
+from spinegrade.grade.views.trainer import GraderTrainer, graded_loss, parameter_groups
 from spinegrade.tables import read_table, write_table
-from spinegrade.two_stage.network import load_network, logits_of
-from spinegrade.two_stage.stores import samples_of
-from spinegrade.two_stage.trainer import GraderTrainer, graded_loss, parameter_groups
+from spinegrade.training.average import MovingAverage
 from two_stage_helpers import SHAPES, paths_of, small, train, write_cohort
 
 CPU = torch.device("cpu")
@@ -110,12 +110,12 @@ def test_crops_of_the_other_plane_are_refused(cohort):
         samples(cohort, settings)
 
 
-UPDATE = "spinegrade.runtime.average.MovingAverage.update"
+UPDATE = "spinegrade.training.average.MovingAverage.update"
 MOMENTS = {
     "in the first epoch": (UPDATE, 2, 1),
     "after the first epoch": (UPDATE, 3, 2),
     "in the second epoch": (UPDATE, 4, 3),
-    "before the weights are written": ("spinegrade.two_stage.training.save_network", 1, 4),
+    "before the weights are written": ("spinegrade.grade.views.training.save_network", 1, 4),
 }
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import yaml
 from roi_helpers import write_crops
+from spinegrade.grade.views.settings import CropShape, Settings, settings_from_config
+from spinegrade.grade.views.stores import StorePaths
+from spinegrade.grade.views.training import train_two_stage
 from spinegrade.names import CONDITIONS, LUMBAR_LEVELS
 from spinegrade.settings import check_settings
 from spinegrade.tables import read_table, write_table
-from spinegrade.two_stage.settings import CropShape, Settings, settings_from_config
-from spinegrade.two_stage.stores import StorePaths
-from spinegrade.two_stage.training import train_two_stage
 
 PROJECT = Path(__file__).resolve().parents[2]
 # As roi_helpers stores them: 5 slices of 32 px, of which a network sees 3 of 24.

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from spinegrade.runtime.checkpoint import (
+from spinegrade.training.checkpoint import (
     Checkpoint,
     random_state,
     restore_random_state,
@@ -189,7 +189,7 @@ def test_a_save_is_due_by_minutes(saved: Path, monkeypatch: pytest.MonkeyPatch) 
 
 DIES_WHILE_IT_SAVES = """
 import os, signal, sys, torch
-from spinegrade.runtime.checkpoint import Checkpoint
+from spinegrade.training.checkpoint import Checkpoint
 checkpoint = Checkpoint(sys.argv[1], {"code": "c0de"}, 5)
 checkpoint.save({"step": 1})
 os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from spinegrade.classifiers.augment import StoredCrops, look
-from spinegrade.classifiers.settings import Augmentation, CropShape
+from spinegrade.grade.cells.augment import StoredCrops, look
+from spinegrade.grade.cells.settings import Augmentation, CropShape
 
 SHAPE = CropShape(slices=3, slice_margin=1, pixels=9, margin_px=3)
 STILL = Augmentation(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from spinegrade.runtime import depthwise
 from spinegrade.runtime.depthwise import FastDepthwise, _Depthwise
-from spinegrade.runtime.precision import autocast
+from spinegrade.training.precision import autocast
 from torch import nn
 
 SHAPES = [

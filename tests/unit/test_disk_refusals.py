@@ -15,9 +15,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from spinegrade.runtime import files
-from spinegrade.runtime.checkpoint import Checkpoint
 from spinegrade.runtime.files import CannotWriteError, atomic_path, remove_left_parts
 from spinegrade.runtime.stage import run_stage
+from spinegrade.training.checkpoint import Checkpoint
 
 NUMBERS = np.random.default_rng(0).random(100_000)
 WRITERS: dict[str, Callable[[Path], object]] = {

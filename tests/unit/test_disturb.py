@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 from spinegrade.errors import SpinegradeError
+from spinegrade.grade.volumes.augment import disturbed
+from spinegrade.grade.volumes.augmentation import augmentation_of
 from spinegrade.imaging.disturb import (
     filtered,
     gaussian_filtered,
     median_filtered,
     motion_kernel,
 )
-from spinegrade.one_stage.augment import disturbed
-from spinegrade.one_stage.augmentation import augmentation_of
 
 IMAGE = 64
 STILL_BRIGHT = augmentation_of("foraminal", IMAGE, given={"brightness_contrast": 1.0})

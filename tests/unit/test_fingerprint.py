@@ -70,12 +70,12 @@ def test_the_pin_of_a_package_counts_where_it_is_imported(project: Path) -> None
 
 
 def test_a_module_that_only_logs_leaves_it(project: Path) -> None:
-    (project / "runtime").mkdir()
-    (project / "runtime" / "__init__.py").write_text("")
-    (project / "runtime" / "training_log.py").write_text("text = 1\n")
-    (project / "near.py").write_text("from spinegrade.runtime.training_log import text\n")
+    (project / "training").mkdir()
+    (project / "training" / "__init__.py").write_text("")
+    (project / "training" / "log.py").write_text("text = 1\n")
+    (project / "near.py").write_text("from spinegrade.training.log import text\n")
     before = fresh()
-    (project / "runtime" / "training_log.py").write_text("text = 2\n")
+    (project / "training" / "log.py").write_text("text = 2\n")
     assert fresh() == before
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from spinegrade.keypoints.augment import Batch, Strength, augment
+from spinegrade.localise.heatmap.augment import Batch, Strength, augment
 from spinegrade.targets import TARGETS
 
 STILL = Strength(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from spinegrade.keypoints.decode import choose_peaks, choose_slices, decode, local_mean
-from spinegrade.keypoints.steps import Steps, fit_steps
+from spinegrade.localise.heatmap.decode import choose_peaks, choose_slices, decode, local_mean
+from spinegrade.localise.heatmap.steps import Steps, fit_steps
 
 CHAIN = ((0, 1, 2),)
 

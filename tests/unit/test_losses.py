@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 from spinegrade.errors import SpinegradeError
+from spinegrade.localise.coordinates.settings import LEVELS
 from spinegrade.losses.registry import build, loss_names, module_of
-from spinegrade.regressors.settings import LEVELS
 from spinegrade.settings import SCHEMA_FOLDER
 
 PACKAGE = Path(__file__).resolve().parents[2] / "scripts" / "spinegrade"

@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from spinegrade.classifiers.cells import open_store
-from spinegrade.classifiers.network import load_network
-from spinegrade.classifiers.settings import CropShape, settings_from_config
 from spinegrade.cohort.csv_file import read_csv_file
 from spinegrade.cohort.problems import Problems
 from spinegrade.errors import SpinegradeError
-from spinegrade.keypoints.detector import load_detector
+from spinegrade.grade.cells.cells import open_store
+from spinegrade.grade.cells.network import load_network
+from spinegrade.grade.cells.settings import CropShape, settings_from_config
+from spinegrade.localise.heatmap.detector import load_detector
 from spinegrade.models import timm_backbone
 from spinegrade.names import SPINAL
 from spinegrade.phantom.statistics import load_statistics

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from spinegrade.runtime.checkpoint import Checkpoint
+from spinegrade.training.checkpoint import Checkpoint
 
 PARTS = {"code": "abc", "settings": {"epochs": 2}}
 

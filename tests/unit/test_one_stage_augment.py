@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from spinegrade.errors import SpinegradeError
+from spinegrade.grade.volumes.augment import Batch, augment, draw_cutouts, plain
+from spinegrade.grade.volumes.augmentation import Augmentation, augmentation_of
+from spinegrade.grade.volumes.flip import exchange_sides
 from spinegrade.imaging.disturb import (
     add_noise,
 )
-from spinegrade.one_stage.augment import Batch, augment, draw_cutouts, plain
-from spinegrade.one_stage.augmentation import Augmentation, augmentation_of
-from spinegrade.one_stage.flip import exchange_sides
 
 CANVAS, IMAGE = 128, 64
 LENGTHS = [4, 3, 5, 4, 6, 3, 5, 4]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from spinegrade.errors import SpinegradeError
-from spinegrade.one_stage.flip import Outputs, mean_of_both, reverse_slices, undo_reversal
+from spinegrade.grade.volumes.flip import Outputs, mean_of_both, reverse_slices, undo_reversal
 
 MIRROR = (1, 0)  # a left point and a right one
 LENGTHS = [5, 4]

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 from spinegrade.errors import SpinegradeError
-from spinegrade.one_stage.augmentation import augmentation_of
-from spinegrade.one_stage.settings import check_networks, settings_from_config
+from spinegrade.grade.volumes.augmentation import augmentation_of
+from spinegrade.grade.volumes.settings import check_networks, settings_from_config
 from spinegrade.settings import check_settings
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -167,7 +167,7 @@ def test_every_augmentation_key_of_the_schema_is_one_and_none_is_forgotten() -> 
 @pytest.mark.parametrize("module", ["settings", "validation", "comparison", "prepared"])
 def test_what_needs_no_torch_imports_none(module: str) -> None:
     # The workflow makes the checks each time it starts; measuring runs where no torch is installed.
-    told = f"import sys, spinegrade.one_stage.{module}; print('torch' in sys.modules)"
+    told = f"import sys, spinegrade.grade.volumes.{module}; print('torch' in sys.modules)"
     paths = {"PYTHONPATH": str(PROJECT / "scripts")}
     done = subprocess.run(
         [sys.executable, "-c", told], env=paths, capture_output=True, text=True, check=True

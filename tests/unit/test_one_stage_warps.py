@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from spinegrade.one_stage.augment import sampling_grids
-from spinegrade.one_stage.canvas import from_mask, to_mask
-from spinegrade.one_stage.warps import (
+from spinegrade.grade.volumes.augment import sampling_grids
+from spinegrade.grade.volumes.canvas import from_mask, to_mask
+from spinegrade.grade.volumes.warps import (
     WarpLimits,
     aligned,
     apply_homography,

@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from spinegrade.regressors import augment as augment_module
-from spinegrade.regressors.augment import as_seen, augment
-from spinegrade.regressors.settings import Augmentation
+from spinegrade.localise.coordinates import augment as augment_module
+from spinegrade.localise.coordinates.augment import as_seen, augment
+from spinegrade.localise.coordinates.settings import Augmentation
 
 STILL = Augmentation(0.0, 0.2, 0.2, 5, 0.1, 0.1, 15.0)
 MOVING = Augmentation(1.0, 0.0, 0.0, 0, 0.1, 0.1, 30.0)

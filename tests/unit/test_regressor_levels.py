@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from spinegrade.localise.coordinates.levels import StudySequence, labels_of
+from spinegrade.localise.coordinates.samples import Look
 from spinegrade.losses.registry import build as build_loss
 from spinegrade.losses.sequence_terms import IGNORED, soft_places
 from spinegrade.models.registry import build
-from spinegrade.regressors.levels import StudySequence, labels_of
-from spinegrade.regressors.samples import Look
 
 
 @pytest.fixture(autouse=True)

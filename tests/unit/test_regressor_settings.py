@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
-from spinegrade.regressors.checks import check_regressors
-from spinegrade.regressors.settings import Settings, settings_from_config, settings_from_plain
+from spinegrade.localise.coordinates.checks import check_regressors
+from spinegrade.localise.coordinates.settings import (
+    Settings,
+    settings_from_config,
+    settings_from_plain,
+)
 from spinegrade.settings import check_settings
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -11,17 +11,23 @@ ROOMS = {
     "cohort",
     "convert",
     "shapes",
-    "keypoints",
-    "rois",
-    "classifiers",
-    "one_stage",
-    "two_stage",
-    "ensemble",
+    "localise",
+    "crop",
+    "grade",
+    "combine",
     "report",
     "phantom",
-    "regressors",
 }
-SHARED_FOLDERS = {"annotations", "geometry", "imaging", "losses", "metrics", "models", "runtime"}
+SHARED_FOLDERS = {
+    "annotations",
+    "geometry",
+    "imaging",
+    "losses",
+    "metrics",
+    "models",
+    "runtime",
+    "training",
+}
 
 
 def imports() -> dict[str, set[str]]:

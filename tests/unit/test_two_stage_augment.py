@@ -7,6 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from spinegrade.grade.views.base_augment import Draws, augmented, draw, plain
+from spinegrade.grade.views.looks import as_left, mirrored_groups, outwards, sagittal_training
+from spinegrade.grade.views.mixing import Mixing, draw_mixing, mixed
+from spinegrade.grade.views.settings import Augmentation
 from spinegrade.imaging.disturb import (
     filtered,
     filtered_each,
@@ -14,10 +18,6 @@ from spinegrade.imaging.disturb import (
     gaussian_kernel,
     median_filtered,
 )
-from spinegrade.two_stage.base_augment import Draws, augmented, draw, plain
-from spinegrade.two_stage.looks import as_left, mirrored_groups, outwards, sagittal_training
-from spinegrade.two_stage.mixing import Mixing, draw_mixing, mixed
-from spinegrade.two_stage.settings import Augmentation
 
 STILL = Augmentation(base=0, flip=0, jitter=0)
 

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 import yaml
 from snakemake.utils import update_config
+from spinegrade.crop.settings import roi_set_from_config
 from spinegrade.errors import SpinegradeError
-from spinegrade.grader_layout import SIDED_CONDITIONS, VIEWS, cell_of
-from spinegrade.names import LUMBAR_CELLS
-from spinegrade.rois.settings import roi_set_from_config
-from spinegrade.settings import check_settings
-from spinegrade.two_stage.checks import check_graders
-from spinegrade.two_stage.settings import (
+from spinegrade.grade.views.checks import check_graders
+from spinegrade.grade.views.settings import (
     PUBLISHED,
     augmentation_keys,
     crop_shape,
     settings_from_config,
 )
+from spinegrade.grader_layout import SIDED_CONDITIONS, VIEWS, cell_of
+from spinegrade.names import LUMBAR_CELLS
+from spinegrade.settings import check_settings
 
 PROJECT = Path(__file__).resolve().parents[2]
 MINIMAL = {

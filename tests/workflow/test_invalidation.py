@@ -118,11 +118,11 @@ def from_landmarks() -> set[str]:
 PACKAGE = "scripts/spinegrade"
 # What is edited: a file, a pattern in it, what stands in its place.
 EDITS: dict[str, tuple[str, str, str, set[str]]] = {
-    "a comment": (f"{PACKAGE}/rois/crop.py", r"\A", "# nothing to see\n", set()),
-    "a docstring": (f"{PACKAGE}/rois/crop.py", r'\A"""', '"""Reworded. ', set()),
-    "formatting": (f"{PACKAGE}/rois/crop.py", r"\n\n\n", "\n\n\n\n\n", set()),
+    "a comment": (f"{PACKAGE}/crop/crop.py", r"\A", "# nothing to see\n", set()),
+    "a docstring": (f"{PACKAGE}/crop/crop.py", r'\A"""', '"""Reworded. ', set()),
+    "formatting": (f"{PACKAGE}/crop/crop.py", r"\n\n\n", "\n\n\n\n\n", set()),
     "a log message of the training loops": (
-        f"{PACKAGE}/runtime/training_log.py",
+        f"{PACKAGE}/training/log.py",
         r"\Z",
         '\n\ndef say() -> None:\n    _LOGGER.info("another line")\n',
         set(),
@@ -141,7 +141,7 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
     ),
     "the metric": (f"{PACKAGE}/metrics/rsna2024.py", r"\Z", "\nCLIP = 1e-12\n", ENDS),
     "the crop geometry": (
-        f"{PACKAGE}/rois/crop.py",
+        f"{PACKAGE}/crop/crop.py",
         r"\Z",
         "\nHALF = 0.5\n",
         jobs("crop_rois", DETECTOR_OF, SHARDS) | from_classifiers(*CLASSIFIERS),
@@ -195,7 +195,7 @@ WHY: dict[str, list[str]] = {
     "the metric": ["  fit_ensemble: code of spinegrade.metrics.rsna2024"],
     "the crop geometry": [
         "  crop_rois roi_set=canal_axial,recess_axial,canal_sagittal,foramen_sagittal shard=0,1: "
-        "code of spinegrade.rois.crop",
+        "code of spinegrade.crop.crop",
         "  train_classifier classifier=attentive fold=0,1,2: code or settings of canal_sagittal, "
         "foramen_sagittal, recess_axial",
     ],

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.models.timm_backbone import create_network
-from spinegrade.runtime.batch_statistics import freeze_statistics
+from spinegrade.training.batch_statistics import freeze_statistics
 
 STRIDES = (4, 8, 16, 32)
 

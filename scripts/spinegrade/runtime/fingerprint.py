@@ -22,10 +22,11 @@ SCRIPTS = Path(__file__).resolve().parents[2]
 PACKAGE = "spinegrade"
 # They tell what happens, or decide when and on which device a job runs, never what it computes.
 OUTSIDE = frozenset(
-    f"{PACKAGE}.runtime.{name}"
+    f"{PACKAGE}.{name}"
     for name in (
-        *("progress", "training_log", "status", "freshness", "gpu_lease", "run_lock"),
-        *("made_note", "impersonal", "sigterm"),
+        *("runtime.progress", "runtime.status", "runtime.freshness", "runtime.gpu_lease"),
+        *("runtime.run_lock", "runtime.made_note", "runtime.impersonal", "runtime.sigterm"),
+        "training.log",
     )
 )
 # Packages whose name in requirements.txt is not the one they are imported by.

@@ -1,0 +1,243 @@
+"""A roi set: what to crop around which keypoints, and how large."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spinegrade.crop.sampling import Sampled
+from spinegrade.errors import SpinegradeError
+from spinegrade.names import SPINAL
+
+
+@dataclass(frozen=True)
+class InPlane:
+    """Extent of a crop within its slices.
+
+    ``size`` is the crop's extent in ``unit``, ``output_px`` its pixels, each one number or
+    (rows, cols); ``margin_px`` the pixels stored around it beyond that, so that training can
+    shift, turn and scale the crop without reading the volume again. Units: ``mm``; ``px`` of
+    the stack; ``frame``, pixels of the stack scaled so that its longer side has ``frame_px`` of
+    them, square in the patient; ``frame_stretched``, where each of its sides has so many.
+    """
+
+    unit: str
+    size: float | tuple[float, float]
+    output_px: int | tuple[int, int]
+    margin_px: int = 8
+    frame_px: int = 512
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """(rows, cols) of the crop in ``unit``."""
+        return _pair(self.size)
+
+    @property
+    def seen_px(self) -> tuple[int, int]:
+        """(rows, cols) of the crop in its own pixels, without the margin."""
+        return _pair(self.output_px)
+
+    @property
+    def stored_px(self) -> tuple[int, int]:
+        """(rows, cols) in rois.npy."""
+        rows, cols = self.seen_px
+        return rows + 2 * self.margin_px, cols + 2 * self.margin_px
+
+    @property
+    def is_square(self) -> bool:
+        """Whether extent and pixels are the same both ways."""
+        return len(set(self.extent)) == 1 and len(set(self.seen_px)) == 1
+
+
+def _pair(value: Any) -> tuple[Any, Any]:
+    rows, cols = value if isinstance(value, Sequence) else (value, value)
+    return rows, cols
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Slices of a crop: an odd ``count`` centred on the keypoint's, ``margin`` more each way.
+
+    ``spacing_mm`` None takes the stack's own slices as they are; a number resamples at that
+    distance along the normal, in the same single interpolation. With ``sampled`` they are drawn
+    evenly from the stack instead, without a margin, and the other three have no meaning.
+    """
+
+    count: int = 5
+    spacing_mm: float | None = None
+    margin: int = 1
+    sampled: Sampled | None = None
+
+    @property
+    def seen(self) -> int:
+        """Slices of a crop without the margin."""
+        return self.sampled.count if self.sampled else self.count
+
+    @property
+    def stored(self) -> int:
+        """Slices in rois.npy."""
+        return self.sampled.count if self.sampled else self.count + 2 * self.margin
+
+
+@dataclass(frozen=True)
+class RoiSet:
+    """Crops of one geometry around the keypoints of one detector.
+
+    ``conditions`` are the conditions whose cells get a crop, ``points`` the condition whose
+    keypoints they are centred on: None for the cell's own, or all of a detector that does not
+    find that one. ``around`` ``point`` is the keypoint of the cell's level and side (or the
+    level's central one), ``pair`` midway between the level's left and right keypoints.
+    ``image`` None crops from the stack that the keypoint lies in; (plane, weighting) from the
+    stack of that kind whose slice passes nearest to the point, at most ``max_distance_mm`` away.
+    ``keep_inside`` moves a crop, margin apart, as far as the image has it whole, if it can;
+    without it what lies outside is 0.
+    """
+
+    name: str
+    detector: str
+    conditions: tuple[str, ...]
+    in_plane: InPlane
+    slices: Slices
+    points: str | None = None
+    around: str = "point"
+    image: tuple[str, str] | None = None
+    max_distance_mm: float = 10.0
+    keep_inside: bool = False
+
+    @property
+    def stored_shape(self) -> tuple[int, int, int]:
+        """(slices, height, width) of one crop in rois.npy."""
+        return self.slices.stored, *self.in_plane.stored_px
+
+    def shape_as_seen(self) -> dict[str, int]:
+        """What a network sees of a square crop, and the margin stored around it, as plain values.
+
+        Raises SpinegradeError for a crop that is not square.
+        """
+        if not self.in_plane.is_square:
+            raise SpinegradeError(
+                f"rois.sets.{self.name}.in_plane: size {self.in_plane.size} at "
+                f"{self.in_plane.output_px} px is not square; give one number each"
+            )
+        return {
+            "slices": self.slices.seen,
+            "slice_margin": (self.slices.stored - self.slices.seen) // 2,
+            "pixels": self.in_plane.seen_px[0],
+            "margin_px": self.in_plane.margin_px,
+        }
+
+
+def roi_set_from_config(name: str, block: Mapping[str, Any]) -> RoiSet:
+    """The roi set of the config's block ``rois.sets.<name>``.
+
+    Raises SpinegradeError for an even number of slices, which has no middle, and for sampled
+    slices that cannot be had.
+    """
+    image = block.get("image")
+    plane = {key: _hashable(value) for key, value in block["in_plane"].items()}
+    plain = ("points", "around", "max_distance_mm", "keep_inside")
+    rest = {key: block[key] for key in plain if key in block}
+    roi_set = RoiSet(
+        name=name,
+        detector=block["detector"],
+        conditions=tuple(block["conditions"]),
+        in_plane=InPlane(**plane),
+        slices=_slices_from_config(f"rois.sets.{name}.slices", block.get("slices", {})),
+        image=(image["plane"], image["weighting"]) if image else None,
+        **rest,
+    )
+    _check_sampled(roi_set)
+    return roi_set
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _slices_from_config(where: str, block: Mapping[str, Any]) -> Slices:
+    given = block.get("sampled")
+    slices = Slices(**{**block, "sampled": Sampled(**given) if given else None})
+    usual = Slices()
+    if given and (
+        slices.count != usual.count
+        or slices.spacing_mm != usual.spacing_mm
+        or slices.margin not in (0, usual.margin)
+    ):
+        raise SpinegradeError(
+            f"{where}: count {slices.count}, spacing_mm {slices.spacing_mm} and margin "
+            f"{slices.margin} mean nothing beside sampled, which says itself how many slices "
+            "there are; leave them out"
+        )
+    if slices.count % 2 == 0:
+        raise SpinegradeError(
+            f"{where}.count is {slices.count}: it must be odd, so that the keypoint's slice is "
+            "the middle one"
+        )
+    return slices
+
+
+def _check_sampled(roi_set: RoiSet) -> None:
+    sampled = roi_set.slices.sampled
+    where = f"rois.sets.{roi_set.name}.slices.sampled"
+    if sampled and roi_set.image and roi_set.image[0] != "sagittal":
+        raise SpinegradeError(
+            f"{where}: image.plane is {roi_set.image[0]!r}; only sagittal stacks run from the "
+            "patient's right to left"
+        )
+    if sampled and sampled.part == "side" and SPINAL in roi_set.conditions:
+        raise SpinegradeError(
+            f"{where}.part is 'side', but {SPINAL} has no side; allowed there: centre, left, right"
+        )
+
+
+@dataclass(frozen=True)
+class SequenceSet:
+    """Axial slices cut around their middle, given to levels by the points of ``detector``."""
+
+    name: str
+    detector: str
+    in_plane: InPlane
+
+
+def sequence_from_config(name: str, block: Mapping[str, Any]) -> SequenceSet:
+    """The sequence set of the config's block ``rois.sequences.<name>``, its defaults filled in."""
+    plane = {key: _hashable(block[key]) for key in ("unit", "size", "output_px", "frame_px")}
+    return SequenceSet(name, block["detector"], InPlane(margin_px=0, **plane))
+
+
+def check_sequences(
+    sequences: Mapping[str, Mapping[str, Any]], sets: Iterable[str], detectors: Iterable[str]
+) -> None:
+    """Refuse a sequence set of an unknown detector, or of the name of one of the roi ``sets``.
+
+    Raises SpinegradeError with the key's path, the name given and those allowed.
+    """
+    for name, block in sequences.items():
+        if name in set(sets):
+            raise SpinegradeError(
+                f"rois.sequences.{name}: a roi set has that name, and its folder; give it another"
+            )
+        _check_detector(f"rois.sequences.{name}", block["detector"], detectors)
+
+
+def check_roi_sets(sets: Mapping[str, Mapping[str, Any]], detectors: Iterable[str]) -> None:
+    """Refuse a roi set that names a detector which the config does not have.
+
+    Raises SpinegradeError with the key's path, the name given and those allowed.
+    """
+    for name, block in sets.items():
+        roi_set_from_config(name, block)
+        _check_detector(f"rois.sets.{name}", block["detector"], detectors)
+
+
+def _check_detector(where: str, detector: str, detectors: Iterable[str]) -> None:
+    known = sorted(detectors)
+    if detector not in known:
+        close = difflib.get_close_matches(detector, known, 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise SpinegradeError(
+            f"{where}.detector is {detector!r}: there is no such detector{hint} "
+            f"Allowed: {', '.join(known)}"
+        )

@@ -1,0 +1,1 @@
+"""How every learner is trained: the engine, its checkpoints, its records."""
