@@ -18,7 +18,7 @@ from spinegrade.training.log import TrainingLog
 from spinegrade.training.optimise import learning_rate, optimiser_of
 from spinegrade.training.pinned import pinned
 from spinegrade.training.plan import STATISTICS, Plan, Stage
-from spinegrade.training.precision import usable_dtype
+from spinegrade.training.precision import dtype_of
 from spinegrade.training.read_ahead import ReadAhead
 from spinegrade.training.streams import Streams
 from spinegrade.training.task import Moment, Task
@@ -68,8 +68,7 @@ class Training:
         self.network = task.network().to(device).train()
         self.average = MovingAverage(self.network, plan.average_decay)
         self.optimiser = optimiser_of(self.network, plan)
-        on_cuda = device.type == "cuda"
-        self.dtype = usable_dtype(plan.precision_cuda if on_cuda else plan.precision_cpu, device)
+        self.dtype = dtype_of(plan, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.epoch = 0
         self.step = 0  # of the epoch that is under way
@@ -105,7 +104,8 @@ class Training:
             row, due = self.history[-1], self.epoch % self.plan.checkpoint_epochs == 0
             if due or self.is_done or checkpoint.is_due():
                 checkpoint.save(self.state())
-            held_out = row["choice_loss"] or row.get("held_out_loss")
+            measured = (row["choice_loss"], row.get("held_out_loss"))
+            held_out = next((value for value in measured if value is not None), None)
             log.epoch(row["loss"], row["learning_rate"], held_out)
             if self.is_done:
                 break

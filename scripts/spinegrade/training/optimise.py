@@ -18,7 +18,7 @@ def _cosine(step: int, total: float, warm: float, cycles: float) -> float:
 
 
 def _rise_and_cosine(step: int, plan: Plan, steps: int) -> float:
-    """Linear from the first step on over ``warm_up`` of the schedule, then ``cycles`` of a cosine."""
+    """Linear from the first step over ``warm_up`` of the schedule, then ``cycles`` of a cosine."""
     total = steps * (plan.schedule_epochs or plan.epochs)
     warm = plan.warm_up * total
     if step < warm:

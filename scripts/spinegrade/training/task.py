@@ -57,7 +57,7 @@ class Task(Protocol):
         """The untrained network."""
 
     def read(self, rows: NDArray[np.int64], seed: int) -> Any:
-        """The samples at ``rows``, on the CPU; in a thread, so that it draws from ``seed`` alone."""
+        """The samples at ``rows``, on the CPU; in a thread, hence drawing from ``seed`` alone."""
 
     def losses(self, network: nn.Module, batch: Any, at: Moment) -> Tensor:
         """Mean losses (parts,) of ``network`` on a batch."""

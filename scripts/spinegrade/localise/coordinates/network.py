@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from spinegrade.localise.coordinates.settings import Settings
+from spinegrade.localise.coordinates.settings import Settings, settings_from_plain
 from spinegrade.models.registry import build
+from spinegrade.training.record import FoldModel
 
 
 def build_network(settings: Settings, pretrained: str | None) -> nn.Module:
@@ -19,3 +20,8 @@ def build_network(settings: Settings, pretrained: str | None) -> nn.Module:
         image_px=settings.image_px,
         pretrained=pretrained,
     )
+
+
+def settings_of_model(model: FoldModel) -> Settings:
+    """The settings that a stored model was trained by."""
+    return settings_from_plain(model.record.settings)
