@@ -67,7 +67,7 @@ class Plan:
         the kind's own, such as options of its loss, are left out, but for
         ``loss.part_weights``.
         """
-        known = {field.name for field in fields(cls)}
+        known = {field.name for field in fields(cls)} - {"stages"}
         given = {key: of_fold(value, fold) for key, value in block.items() if key in known}
         loss = block.get("loss")
         if isinstance(loss, Mapping) and "part_weights" in loss:
