@@ -4,6 +4,8 @@ include: "inputs/classifiers.smk"
 rule train_classifier:
     input:
         clock=clock_of("train_classifier"),
+        studies=settled("train_classifier", out("cohort", "studies.parquet")),
+        folds=settled("train_classifier", out("cohort", "folds.parquet")),
         arrays=settled("train_classifier", lambda w: crops_of(w.classifier, "rois.npy")),
         tables=settled("train_classifier", lambda w: crops_of(w.classifier, "rois.parquet")),
     output:
@@ -43,6 +45,9 @@ rule train_classifier:
 rule predict_classifier:
     input:
         clock=clock_of("predict_classifier"),
+        studies=out("cohort", "studies.parquet"),
+        # To models that were trained elsewhere every study is new: no folds.
+        folds=[] if APPLY else out("cohort", "folds.parquet"),
         weights=lambda w: weights_of(w.classifier),
         arrays=lambda w: crops_of(w.classifier, "rois.npy"),
         tables=lambda w: crops_of(w.classifier, "rois.parquet"),

@@ -77,7 +77,7 @@ rule infer_keypoints:
         code=lambda w: detector_code("infer_keypoints", w.detector),
         upstream=lambda w: made_with("index_cohort", "split_folds"),
         digest=shard_digest("folds"),
-        max_distance_mm=lambda w: DETECTORS[w.detector]["max_distance_mm"],
+        detector=lambda w: DETECTORS[w.detector],
         seed=config["runtime"]["seed"],
         math_threads=config["runtime"]["math_threads"],
         device=config["runtime"]["device"],

@@ -74,7 +74,7 @@ rule infer_regressor:
         upstream=lambda w: made_with("index_cohort", "split_folds"),
         digest=shard_digest("folds"),
         xy_from=lambda w: XY_FROM.get(w.detector),
-        entries=lambda w: config["keypoints"]["regressors"][w.detector]["entries"],
+        regressor=lambda w: config["keypoints"]["regressors"][w.detector],
         seed=config["runtime"]["seed"],
         math_threads=config["runtime"]["math_threads"],
         device=config["runtime"]["device"],

@@ -1,27 +1,18 @@
 """Stage infer_regressor: points of one regressor in one shard, out of fold."""
 
-from spinegrade.localise.coordinates.stages import infer_regressor
+from spinegrade.localise.axial_levels import kind as axial_levels  # noqa: F401
+from spinegrade.localise.coordinates import kind  # noqa: F401
+from spinegrade.runtime.learner_jobs import predict_job
 from spinegrade.runtime.stage import run_stage
+from spinegrade.training.job import infer_localiser
 
 
 def main(job):
     """Find the points and write them with what was not found."""
-    infer_regressor(
-        name=job.wildcards.detector,
-        shard=int(job.wildcards.shard),
-        studies_path=job.input.studies,
-        folds_path=job.input.folds or None,
-        stacks_path=job.input.stacks,
-        weights_paths=list(job.input.weights),
-        xy_from=job.params.xy_from,
-        entries=job.params.entries,
-        xy_paths=list(job.input.xy_weights),
-        keypoints_path=job.output.keypoints,
-        rejected_path=job.output.rejected,
-        seed=job.params.seed,
-        math_threads=job.params.math_threads,
-        device=job.params.device,
-    )
+    block = job.params.regressor
+    which = "axial_levels" if block["kind"] == "axial_levels" else "coordinates"
+    given = {"xy_from": job.params.xy_from}
+    infer_localiser(predict_job(job, "localise", which, job.wildcards.detector, block, given))
 
 
 run_stage(snakemake, main)

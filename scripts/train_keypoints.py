@@ -1,28 +1,15 @@
 """Stage train_keypoints: one detector, trained on the studies outside one fold."""
 
-from spinegrade.localise.heatmap.training import train_keypoints
+from spinegrade.localise.heatmap import kind  # noqa: F401
+from spinegrade.runtime.learner_jobs import train_job
 from spinegrade.runtime.stage import run_stage
+from spinegrade.training.job import train_learner
 
 
 def main(job):
     """Train and write weights and history."""
-    train_keypoints(
-        name=job.wildcards.detector,
-        fold=int(job.wildcards.fold),
-        detector=job.params.detector,
-        studies_path=job.input.studies,
-        folds_path=job.input.folds,
-        stacks_paths=list(job.input.stacks),
-        landmarks_paths=list(job.input.landmarks),
-        weights_path=job.output.weights,
-        history_path=job.output.history,
-        checkpoint_path=job.params.checkpoint,
-        code=job.params.code,
-        seed=job.params.seed,
-        math_threads=job.params.math_threads,
-        device=job.params.device,
-        # Not through params: how often it is saved changes no result, and must retrain nothing.
-        checkpoint_minutes=job.config["runtime"]["checkpoint_minutes"],
+    train_learner(
+        train_job(job, "localise", "heatmap", job.wildcards.detector, job.params.detector)
     )
 
 

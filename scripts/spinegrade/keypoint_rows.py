@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from spinegrade.geometry.affine import Affine, to_mm
 from spinegrade.geometry.planes import nearest_slice
-from spinegrade.tables import check_table, empty_table
+from spinegrade.tables import check_table, empty_table, write_table
 from spinegrade.targets import Target
 from spinegrade.volumes import Stack
 
@@ -103,3 +103,18 @@ def keypoint_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 def rejected_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """The rows as a checked rejected table, empty where there are none."""
     return check_table(pd.DataFrame(rows), "rejected") if rows else empty_table("rejected")
+
+
+def write_found(
+    name: str,
+    keypoints: list[dict[str, Any]],
+    rejected: list[dict[str, Any]],
+    keypoints_path: str,
+    rejected_path: str,
+) -> None:
+    """Write the rows of what ``name`` found and of what not, and tell it in the log."""
+    found, not_found = keypoint_table(keypoints), rejected_table(rejected)
+    tell_rejected(not_found)
+    _LOGGER.info("%s: %d points in %d studies", name, len(found), found["study"].nunique())
+    write_table(keypoints_path, found, "keypoints")
+    write_table(rejected_path, not_found, "rejected")

@@ -59,7 +59,7 @@ def _pixel_head(features: int, width: int, outputs: int) -> nn.Sequential:
     )
 
 
-class OneStageCanal(nn.Module):
+class OneStageCanal(slice_pyramid.PyramidNetwork):
     """See the module's docstring; ``reach`` slices on either side of the mean one are averaged."""
 
     stride = 4

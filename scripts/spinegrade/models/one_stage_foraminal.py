@@ -52,7 +52,7 @@ class _DecoderBlock(nn.Module):
         return functional.relu(self.norm2(self.conv2(features, packing)), inplace=True)
 
 
-class OneStageForaminal(nn.Module):
+class OneStageForaminal(slice_pyramid.PyramidNetwork):
     """See the module's docstring."""
 
     stride = 4

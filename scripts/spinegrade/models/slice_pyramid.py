@@ -12,6 +12,29 @@ from spinegrade.training.batch_statistics import freeze_statistics
 STRIDES = (4, 8, 16, 32)
 
 
+class PyramidNetwork(nn.Module):
+    """A network with an ``encoder`` and the blocks of a ``decoder``, parts of which may rest."""
+
+    encoder: nn.Module
+    decoder: nn.ModuleList
+
+    def freeze(self, name: str) -> None:
+        """Let a part keep its weights: encoder, or all_but_last_block of encoder and decoder.
+
+        Raises SpinegradeError for another name.
+        """
+        parts = {
+            "encoder": (self.encoder,),
+            "all_but_last_block": (self.encoder, *self.decoder[:-1]),
+        }
+        if name not in parts:
+            raise SpinegradeError(
+                f"frozen names {name!r}, which this network has not; it has {', '.join(parts)}"
+            )
+        for part in parts[name]:
+            part.requires_grad_(False)
+
+
 class SlicePyramid(nn.Module):
     """``channels`` are those of the four maps; ``network`` is timm's.
 

@@ -13,10 +13,11 @@ SELECTS = ("last", "inner", "published")
 
 
 class FoldStudies(NamedTuple):
-    """Sorted studies of a fold's training: to learn from, and to choose the epoch by."""
+    """Sorted studies of a fold's training: to learn from, to choose the epoch by, held out."""
 
     learning: list[str]
     choosing: list[str]
+    held_out: list[str]
 
 
 def fold_studies(
@@ -26,7 +27,7 @@ def fold_studies(
     *,
     select: str,
     inner_share: float,
-    model: str,
+    where: str,
     seed: int,
     stream: tuple[str, ...],
 ) -> FoldStudies:
@@ -35,14 +36,13 @@ def fold_studies(
     ``studies`` and ``folds``: tables of these kinds. last: all usable studies outside the fold
     learn, none chooses. inner: a share of them, ``inner_share``, chosen by a hash of the study and
     the fold in the ``stream`` of ``seed``, chooses instead. published: those inside the fold
-    choose, so that their score is too good. ``model`` is what messages call it. Raises
+    choose, so that their score is too good. ``where`` is what messages call the training. Raises
     SpinegradeError where the fold holds no study, and where no study is left to learn from or to
     choose by.
     """
     usable = set(studies[(studies["split"] == "train") & studies["problem"].isna()]["study"])
     inside = sorted(usable & set(folds[folds["fold"] == fold]["study"]))
     outside = sorted(usable & set(folds[folds["fold"] != fold]["study"]))
-    where = f"{model}, fold {fold}"
     if not inside or not outside:
         counts = folds["fold"].value_counts().sort_index().to_dict()
         raise SpinegradeError(
@@ -50,9 +50,9 @@ def fold_studies(
             f"from; studies by fold: {counts}; lower cohort.folds or give more studies"
         )
     if select == "last":
-        return FoldStudies(outside, [])
+        return FoldStudies(outside, [], inside)
     if select == "published":
-        return FoldStudies(outside, inside)
+        return FoldStudies(outside, inside, inside)
 
     def place(study: str) -> float:
         return stream_seed(seed, *stream, fold, study) / 2**63
@@ -64,4 +64,4 @@ def fold_studies(
             f"{where}: inner_share is {inner_share}, which takes {len(inner)} of "
             f"{len(outside)} studies to choose the epoch by; change it or set select: last"
         )
-    return FoldStudies(learning, inner)
+    return FoldStudies(learning, inner, inside)

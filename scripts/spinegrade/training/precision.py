@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 
 from spinegrade.runtime.depthwise import FastDepthwise
+from spinegrade.training.plan import Plan
 
 _LOGGER = logging.getLogger("spinegrade")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -29,6 +30,12 @@ def usable_dtype(name: str, device: torch.device) -> torch.dtype:
         _LOGGER.info("this machine has no native bfloat16: float32 instead")
         return torch.float32
     return dtype
+
+
+def dtype_of(plan: Plan, device: torch.device) -> torch.dtype:
+    """The number format of a learner's heavy arithmetic on ``device``."""
+    wanted = plan.precision_cuda if device.type == "cuda" else plan.precision_cpu
+    return usable_dtype(wanted, device)
 
 
 @contextmanager

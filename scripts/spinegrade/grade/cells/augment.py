@@ -30,6 +30,10 @@ class StoredCrops(NamedTuple):
     shift_px: Tensor
     shift_slices: Tensor
 
+    def to(self, device: torch.device) -> StoredCrops:
+        """The same on ``device``."""
+        return StoredCrops(*(part.to(device, non_blocking=True) for part in self))
+
 
 def look(
     crops: StoredCrops,
@@ -54,8 +58,9 @@ def look(
         return pixels.float() / 127.5 - 1.0
     count = len(crops.pixels)
     device = crops.pixels.device
-    normal = torch.randn((count, 9), generator=draws, device=device)
-    uniform = torch.rand((count, 2), generator=draws, device=device)
+    # Drawn on the CPU, so that every device draws the same.
+    normal = torch.randn((count, 9), generator=draws).to(device)
+    uniform = torch.rand((count, 2), generator=draws).to(device)
     mirrored = crops.mirrored | (~crops.sided & (uniform[:, 0] < augmentation.mirror))
     slice_shift = normal[:, 0] * crops.shift_slices * augmentation.jitter
     pixels = _slices(crops.pixels, shape, mirrored & ~crops.flips_x, slice_shift)
@@ -123,6 +128,6 @@ def _disturb(
     seen = seen + factor(7, augmentation.brightness)
     if augmentation.noise > 0:
         strength = (uniform * augmentation.noise)[:, None, None, None]
-        noise = torch.randn(seen.shape, generator=draws, device=seen.device)
+        noise = torch.randn(seen.shape, generator=draws).to(seen.device)
         seen = seen + strength * noise
     return seen

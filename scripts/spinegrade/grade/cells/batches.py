@@ -1,4 +1,4 @@
-"""Batches of cells as the model takes them."""
+"""Batches of cells: read as they are stored, then as the network takes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spinegrade.grade.cells.augment import StoredCrops, look
 from spinegrade.grade.cells.cells import Cells
-from spinegrade.grade.cells.settings import Augmentation, Settings
+from spinegrade.grade.cells.settings import Augmentation, CropShape, Settings
 from spinegrade.names import CONDITIONS
 
 
@@ -25,13 +25,40 @@ class Batch(NamedTuple):
     levels: Tensor
 
 
-class BatchMaker:
-    """Reads the crops of chosen cells and lets the device do the rest."""
+class StoredBatch(NamedTuple):
+    """The same with crops as they are stored, by roi set; all on the CPU."""
 
-    def __init__(self, cells: Cells, settings: Settings, device: torch.device) -> None:
+    crops: dict[str, StoredCrops]
+    heads: dict[str, Tensor]
+    cells: dict[str, Tensor]
+    conditions: Tensor
+    levels: Tensor
+
+    def seen(
+        self,
+        shapes: dict[str, CropShape],
+        device: torch.device,
+        augmentation: Augmentation | None = None,
+        draws: torch.Generator | None = None,
+        mirror_central: bool = False,
+    ) -> Batch:
+        """What the network sees of it on ``device``; see ``augment.look``."""
+        crops = {}
+        for name, stored in self.crops.items():
+            seen = look(stored.to(device), shapes[name], augmentation, draws, mirror_central)
+            crops[name] = seen.contiguous(memory_format=torch.channels_last)
+        heads, cells = (
+            {name: value.to(device) for name, value in given.items()}
+            for given in (self.heads, self.cells)
+        )
+        return Batch(crops, heads, cells, self.conditions.to(device), self.levels.to(device))
+
+
+class BatchReader:
+    """Reads the crops of chosen cells."""
+
+    def __init__(self, cells: Cells, settings: Settings) -> None:
         self.cells = cells
-        self.settings = settings
-        self.device = device
         sides = cells.table["side"].to_numpy()
         self._right = sides == "right"
         self._sided = sides != "central"
@@ -40,14 +67,8 @@ class BatchMaker:
             for place, (condition, roi_set) in enumerate(settings.heads)
         }
 
-    def make(
-        self,
-        chosen: NDArray[np.int64],
-        augmentation: Augmentation | None = None,
-        draws: torch.Generator | None = None,
-        mirror_central: bool = False,
-    ) -> Batch:
-        """The batch of the cells at the places ``chosen`` (n,); see ``augment.look``."""
+    def read(self, chosen: NDArray[np.int64]) -> StoredBatch:
+        """The cells at the places ``chosen`` (n,)."""
         crops, heads, owners = {}, {}, {}
         for roi_set, store in self.cells.stores.items():
             places = self.cells.rows[roi_set][chosen]
@@ -55,28 +76,24 @@ class BatchMaker:
             if not len(owner):
                 continue
             rows, cell = places[owner], chosen[owner]
-            stored = StoredCrops(
-                pixels=self._tensor(store.take(rows)),
-                mirrored=self._tensor(self._right[cell]),
-                sided=self._tensor(self._sided[cell]),
-                flips_x=self._tensor(store.flips_x[rows]),
-                shift_px=self._tensor(store.shift_px[rows]),
-                shift_slices=self._tensor(store.shift_slices[rows]),
+            crops[roi_set] = StoredCrops(
+                pixels=_tensor(store.take(rows)),
+                mirrored=_tensor(self._right[cell]),
+                sided=_tensor(self._sided[cell]),
+                flips_x=_tensor(store.flips_x[rows]),
+                shift_px=_tensor(store.shift_px[rows]),
+                shift_slices=_tensor(store.shift_slices[rows]),
             )
-            seen = look(stored, store.shape, augmentation, draws, mirror_central)
-            crops[roi_set] = seen.contiguous(memory_format=torch.channels_last)
             conditions = self.cells.condition[cell]
-            heads[roi_set] = self._tensor(
+            heads[roi_set] = _tensor(
                 np.array([self._head_of[c, roi_set] for c in conditions], np.int64)
             )
-            owners[roi_set] = self._tensor(owner)
-        return Batch(
-            crops,
-            heads,
-            owners,
-            self._tensor(self.cells.condition[chosen]),
-            self._tensor(self.cells.level[chosen]),
+            owners[roi_set] = _tensor(owner)
+        conditions, levels = (
+            _tensor(part[chosen]) for part in (self.cells.condition, self.cells.level)
         )
+        return StoredBatch(crops, heads, owners, conditions, levels)
 
-    def _tensor(self, array: NDArray[np.generic]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+def _tensor(array: NDArray[np.generic]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))

@@ -8,6 +8,7 @@ from typing import Any
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.runtime.timm_names import check_backbone
+from spinegrade.training.plan import Plan
 
 ARCHITECTURES = {
     "channels": "slice_channels",
@@ -88,6 +89,9 @@ class Settings:
     precision_cpu: str = "float32"
     precision_cuda: str = "float16"
     augmentation: Augmentation = field(default_factory=Augmentation)
+    # No epoch is chosen: the last one's average is kept.
+    select: str = "last"
+    inner_share: float = 0.1
 
     @property
     def architecture(self) -> str:
@@ -118,6 +122,24 @@ class Settings:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for a checkpoint's fingerprint."""
         return asdict(self)
+
+
+def plan_of(settings: Settings, fold: int) -> Plan:
+    """The plan of a ``fold``."""
+    return Plan(
+        schedule="cosine",
+        decay="matrices",
+        warm_up=settings.warmup,
+        average_decay=settings.ema_decay,
+        gradient_norm=5.0,
+        **{key: getattr(settings, key) for key in _SAME},
+    )
+
+
+_SAME = (
+    *("epochs", "batch_size", "learning_rate", "weight_decay"),
+    *("precision_cpu", "precision_cuda", "validate_every"),
+)
 
 
 def settings_from_config(name: str, block: Mapping[str, Any]) -> Settings:

@@ -8,6 +8,7 @@ from typing import Any
 
 from spinegrade.grader_layout import SIDED_CONDITIONS, VIEWS
 from spinegrade.names import FORAMINAL, SPINAL, SUBARTICULAR
+from spinegrade.training.plan import Plan
 
 SINGLE_VIEW = ("view_condition", "view_plain", "view_gru", "view_level_lstm")
 """Architectures that grade the crops of one condition."""
@@ -227,6 +228,14 @@ class Settings:
         plain = {key: value for key, value in asdict(self).items() if key not in _NO_RESULT}
         del plain["training"]["checkpoint_epochs"]
         return plain
+
+
+def plan_of(settings: Settings, fold: int) -> Plan:
+    """The plan of a ``fold``."""
+    block = asdict(settings.training)
+    renamed = {"accumulation": "accumulate", "warm_up": "warmup"}
+    block |= {new: block.pop(old) for new, old in renamed.items()}
+    return Plan.from_block(block, fold, schedule="cosine", decay="not_biases")
 
 
 def settings_from_config(name: str, block: Mapping[str, Any]) -> Settings:

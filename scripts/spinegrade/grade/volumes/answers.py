@@ -14,7 +14,7 @@ from spinegrade.grade.volumes.augment import plain
 from spinegrade.grade.volumes.canvas import from_mask
 from spinegrade.grade.volumes.flip import Outputs, mean_of_both, reverse_slices
 from spinegrade.grade.volumes.settings import Settings
-from spinegrade.training.precision import autocast
+from spinegrade.training.task import Moment
 
 # A point is sure where the heatmap lies this close to it; mask px, and slices to either side.
 _NEAR_PX = 3.0
@@ -46,20 +46,19 @@ def look(
     slices: Tensor,
     lengths: Sequence[int],
     settings: Settings,
-    device: torch.device,
-    dtype: torch.dtype,
+    at: Moment,
 ) -> Looks:
     """What ``network``, in evaluation mode, says of packed ``slices`` uint8 (S, canvas, canvas).
 
     With ``tta`` left_right points and probabilities are the mean over the slices in their own and
     in reverse order, the latter's sides exchanged and slices counted back.
     """
-    own, sure = _forward(network, slices.to(device), lengths, settings, dtype)
+    own, sure = _forward(network, slices.to(at.device), lengths, settings, at)
     once = _answer(own, sure, settings)
     if settings.tta == "none":
         return Looks(once, None)
-    turned = reverse_slices(slices, lengths).to(device)
-    other, also_sure = _forward(network, turned, lengths, settings, dtype)
+    turned = reverse_slices(slices, lengths).to(at.device)
+    other, also_sure = _forward(network, turned, lengths, settings, at)
     mirror = list(settings.points.mirror)
     both = mean_of_both(own, other, lengths, mirror)
     return Looks(_answer(both, (sure + also_sure[:, mirror]) / 2, settings), once)
@@ -75,11 +74,11 @@ def _forward(
     slices: Tensor,
     lengths: Sequence[int],
     settings: Settings,
-    dtype: torch.dtype,
+    at: Moment,
 ) -> tuple[Outputs, Tensor]:
     """Points in mask px with probabilities of grades, and confidences, in float64."""
     seen = plain(slices, torch.zeros(len(lengths), 1, 3), settings.image_px).slices
-    with autocast(slices.device, dtype):
+    with at.autocast():
         output = network(seen, lengths)
     points = output.points.double()
     if settings.target == "foraminal":

@@ -26,12 +26,12 @@ class Packed(NamedTuple):
     grades: Tensor
 
 
-def read_packed(samples: OneStageSamples, chosen: NDArray[np.int64], pinned: bool) -> Packed:
-    """The ``chosen`` samples packed, in memory that CUDA can copy from at once if ``pinned``."""
+def read_packed(samples: OneStageSamples, chosen: NDArray[np.int64]) -> Packed:
+    """The ``chosen`` samples packed."""
     volumes = [samples.volumes[place] for place in chosen]
     slices = torch.from_numpy(np.concatenate(volumes))
     return Packed(
-        slices.pin_memory() if pinned else slices,
+        slices,
         [len(volume) for volume in volumes],
         torch.from_numpy(samples.points[chosen]),
         torch.from_numpy(samples.known[chosen]),

@@ -9,6 +9,7 @@ from typing import Any
 from spinegrade.errors import SpinegradeError
 from spinegrade.runtime.timm_names import check_backbone
 from spinegrade.targets import TARGETS, Target
+from spinegrade.training.plan import Plan
 
 ByFold = int | float | list[int] | list[float]
 """One value for all folds, or a list with one for each."""
@@ -17,11 +18,6 @@ ByFold = int | float | list[int] | list[float]
 _RESERVED = ("prior", "ensemble")
 # Settings that say when a checkpoint is saved or what is made of predictions, not what is learnt.
 _NO_RESULT = ("tta", "ensemble")
-
-
-def of_fold(value: ByFold, fold: int) -> float:
-    """The value of a fold."""
-    return value[fold] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
@@ -66,29 +62,6 @@ class Training:
     precision_cpu: str
     precision_cuda: str
     checkpoint_epochs: int
-
-    def epochs_of(self, fold: int) -> int:
-        """All epochs of a fold's training."""
-        more = of_fold(self.finish.epochs, fold) if self.finish else 0
-        return int(of_fold(self.epochs, fold) + more)
-
-    def rate_of(self, fold: int, epoch: int) -> float:
-        """The learning rate of a fold's ``epoch``, counted from 0."""
-        return float(of_fold((self.finish_of(fold, epoch) or self).learning_rate, fold))
-
-    def gradient_norm_of(self, fold: int, epoch: int) -> float | None:
-        """The bound of the gradient's norm in a fold's ``epoch``, None where there is none."""
-        return (self.finish_of(fold, epoch) or self).gradient_norm
-
-    def part_weights_of(self, fold: int, epoch: int) -> dict[str, float]:
-        """The weight of each part of the loss in a fold's ``epoch``."""
-        finish = self.finish_of(fold, epoch)
-        given = finish.part_weights if finish else None
-        return self.loss["part_weights"] if given is None else given
-
-    def finish_of(self, fold: int, epoch: int) -> Finish | None:
-        """``finish`` if a fold's ``epoch``, counted from 0, is one of its epochs."""
-        return self.finish if self.finish and epoch >= of_fold(self.epochs, fold) else None
 
 
 @dataclass(frozen=True)
@@ -164,6 +137,17 @@ class Settings:
         plain = {key: value for key, value in asdict(self).items() if key not in _NO_RESULT}
         del plain["training"]["checkpoint_epochs"]
         return plain
+
+
+def plan_of(settings: Settings, fold: int) -> Plan:
+    """The plan of a ``fold``: constant rates, the finish a stage of its own."""
+    training, block = settings.training, asdict(settings.training)
+    finish, block["stages"] = block.pop("finish"), []
+    if finish:
+        names = {"frozen_statistics": "statistics", "only_last_block": "all_but_last_block"}
+        frozen = [name for key, name in names.items() if finish.pop(key)]
+        block["stages"] = [{**finish, "frozen": frozen}]
+    return Plan.from_block(block, fold, part_weights=training.loss["part_weights"])
 
 
 def settings_from_config(name: str, block: Mapping[str, Any]) -> Settings:

@@ -19,11 +19,11 @@ from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import to_pixels
 from spinegrade.geometry.planes import nearest_stack
 from spinegrade.keypoint_rows import no_series, point_rows, rejection
-from spinegrade.localise.coordinates.found import Found, by_fold
 from spinegrade.localise.coordinates.samples import stacks_by_study
 from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL, SUBARTICULAR, Cell
 from spinegrade.targets import TARGETS
-from spinegrade.training.leaks import models_of
+from spinegrade.training.fold_models import Cohort, FoldModels
+from spinegrade.training.jobs import Found
 from spinegrade.volumes import Stack
 
 _MM = ["x_mm", "y_mm", "z_mm"]
@@ -137,32 +137,31 @@ def _surest(rows: pd.DataFrame, side: str) -> pd.Series | None:
 def project(
     name: str,
     offsets: Sequence[Offsets],
-    studies: pd.DataFrame,
-    folds: Mapping[str, int] | None,
+    cohort: Cohort,
     stacks: Iterable[Stack],
     sagittal: pd.DataFrame,
     max_distance_mm: float,
 ) -> Found:
-    """Left and right points of every level of every study on its axial stacks.
+    """Left and right points of every level of every study of ``cohort`` on its axial stacks.
 
-    ``studies``: columns study and split; ``sagittal``: keypoints of theirs, found out of fold. Both
-    sides lie in the stack one of whose slices passes nearest to their middle. Listed:
+    ``sagittal``: keypoints of theirs, found out of fold. Both sides lie in the stack one of whose
+    slices passes nearest to their middle. Listed:
     KEYPOINTS_NO_SERIES, KEYPOINTS_NO_LEVELS (no sagittal points), KEYPOINTS_LEVEL_UNSEEN (no slice
     shows the level's place or passes within ``max_distance_mm``). Raises SpinegradeError where
     steps were measured on a study that they would be used for, or points are not out of fold.
     """
-    by_own_fold = by_fold(name, offsets, studies, folds, "projection", "fit_projection")
-    refuse_points_within(sagittal, studies, folds)
+    of_folds = FoldModels(name, offsets, cohort)
+    refuse_points_within(sagittal, cohort)
     target = TARGETS["subarticular"]
     by_study = stacks_by_study(stacks, target)
     of_study = dict(list(sagittal.groupby("study")))
     found = Found([], [])
-    for study, split in studies[["study", "split"]].itertuples(index=False):
+    for study in cohort.studies:
         rivals = by_study.get(study, [])
         if not rivals:
             found.rejected.append(no_series(study, target))
             continue
-        own, source = models_of(study, split, folds, by_own_fold, name)
+        own, source = of_folds.of(study)
         places = recesses_of(of_study.get(study, sagittal.iloc[:0]), mean_steps(own))
         if not places:
             found.rejected.append(_no_levels(study))
@@ -179,19 +178,15 @@ def project(
     return found
 
 
-def refuse_points_within(
-    points: pd.DataFrame, studies: pd.DataFrame, folds: Mapping[str, int] | None
-) -> None:
+def refuse_points_within(points: pd.DataFrame, cohort: Cohort) -> None:
     """Refuse points of a training study that its own fold's model did not find, by their source."""
-    if folds is None:
-        return
-    training = set(studies.loc[studies["split"] != "test", "study"])
+    training = set(cohort.studies) - cohort.new
     sources = points.drop_duplicates(["study", "source"])
     for study, source in sources[["study", "source"]].itertuples(index=False):
-        if study in training and not source.endswith(f":fold_{folds[study]}"):
+        if study in training and not source.endswith(f":fold_{cohort.fold_of(study)}"):
             raise SpinegradeError(
-                f"study {study}: its points come from {source}, but it is of fold {folds[study]}: "
-                "the folds changed since; find the points again"
+                f"study {study}: its points come from {source}, but it is of fold "
+                f"{cohort.fold_of(study)}: the folds changed since; find the points again"
             )
 
 

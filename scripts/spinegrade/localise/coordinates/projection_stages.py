@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spinegrade.errors import SpinegradeError
-from spinegrade.localise.coordinates.found import shard_studies, write_found
+from spinegrade.keypoint_rows import write_found
 from spinegrade.localise.coordinates.projection import Offsets, fit_steps, project
 from spinegrade.runtime.files import read_json, write_json
 from spinegrade.tables import read_table, read_tables
+from spinegrade.training.fold_models import read_cohort
 from spinegrade.training.fold_studies import fold_studies
 from spinegrade.volumes import load_stacks
 
@@ -33,7 +34,7 @@ def fit_projection(
         fold,
         select="last",
         inner_share=0.0,
-        model=f"projection {name}",
+        where=f"projection {name}, fold {fold}",
         seed=0,
         stream=(),
     ).learning
@@ -79,14 +80,13 @@ def project_keypoints(
     ``points_paths``: the shard's keypoints of sagittal detectors. Raises SpinegradeError as
     ``project`` does.
     """
-    studies, folds = shard_studies(studies_path, folds_path, shard)
+    tables = {"studies": [studies_path], "folds": [folds_path] if folds_path else []}
     found = project(
         name,
         [load_offsets(path) for path in offsets_paths],
-        studies,
-        folds,
+        read_cohort(tables, shard),
         load_stacks([stacks_path]),
         read_tables(list(points_paths), "keypoints"),
         max_distance_mm,
     )
-    write_found(name, found, keypoints_path, rejected_path)
+    write_found(name, *found, keypoints_path, rejected_path)

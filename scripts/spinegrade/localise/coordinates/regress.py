@@ -1,4 +1,4 @@
-"""Where regressors say that points lie: their mean, in px of the frame."""
+"""Where regressors predict points: their mean, in px of the frame."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from numpy.typing import NDArray
 
 from spinegrade.localise.coordinates.augment import as_seen, plain
 from spinegrade.localise.coordinates.coordinates import from_targets
-from spinegrade.localise.coordinates.network import Regressor, dtype_of
+from spinegrade.localise.coordinates.network import settings_of_model
+from spinegrade.localise.coordinates.plan import plan_of
 from spinegrade.localise.coordinates.samples import Look, image_of
-from spinegrade.training.precision import autocast
+from spinegrade.training.precision import autocast, dtype_of
+from spinegrade.training.record import FoldModel
 
 
-def regress(models: Sequence[Regressor], looks: Sequence[Look]) -> NDArray[np.float64]:
+def regress(models: Sequence[FoldModel], looks: Sequence[Look]) -> NDArray[np.float64]:
     """The mean over ``models`` of the points of each look, (n, P, K) in px of the frame.
 
     A third coordinate is the slice as a share of the stack's slices.
     """
-    settings, device = models[0].settings, models[0].device
-    dtype = dtype_of(settings, device)
+    settings, device = settings_of_model(models[0]), models[0].device
+    dtype = dtype_of(plan_of(settings, models[0].fold), device)
     found = []
     with torch.inference_mode():
         for look in looks:

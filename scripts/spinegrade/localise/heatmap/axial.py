@@ -12,13 +12,14 @@ from spinegrade.geometry.planes import NearestStack, nearest_stack
 from spinegrade.keypoint_rows import no_series, point_rows, rejection
 from spinegrade.localise.heatmap.detector import Detector
 from spinegrade.localise.heatmap.grids import Grid, axial_crop
-from spinegrade.localise.heatmap.inference import Found, look
+from spinegrade.localise.heatmap.inference import look
 from spinegrade.localise.heatmap.levels import LevelPlace, level_places
 from spinegrade.localise.heatmap.offsets import mean_offsets
 from spinegrade.localise.heatmap.samples import stacks_by_study
 from spinegrade.names import SPINAL
 from spinegrade.runtime.progress import progress
-from spinegrade.training.leaks import models_of
+from spinegrade.training.fold_models import FoldModels
+from spinegrade.training.jobs import Found
 from spinegrade.volumes import Stack
 
 # Slices of different stacks at distances this close are a tie, which the confidence decides.
@@ -57,10 +58,8 @@ def candidates_of(
 
 
 def find_axial(
-    name: str,
-    detectors: Sequence[Detector],
-    studies: pd.DataFrame,
-    folds: Mapping[str, int] | None,
+    detectors: FoldModels[Detector],
+    studies: Sequence[str],
     stacks: Iterable[Stack],
     level_points: pd.DataFrame,
     max_distance_mm: float,
@@ -73,18 +72,16 @@ def find_axial(
     KEYPOINTS_NO_LEVELS (neither), KEYPOINTS_LEVEL_UNSEEN (no slice shows the level's place or
     passes within ``max_distance_mm`` of it).
     """
-    target = detectors[0].target
+    name, target = detectors.name, detectors.models[0].target
     by_study = stacks_by_study(stacks, target)
     of_study = dict(list(level_points.groupby("study")))
     found = Found([], [])
-    for study, split in progress(
-        list(studies[["study", "split"]].itertuples(index=False)), f"Finding {name} points"
-    ):
+    for study in progress(studies, f"Finding {name} points"):
         rivals = by_study.get(study, [])
         if not rivals:
             found.rejected.append(no_series(study, target))
             continue
-        models, source = models_of(study, split, folds, detectors, name)
+        models, source = detectors.of(study)
         offsets = mean_offsets([model.offsets for model in models])
         points = of_study.get(study, level_points.iloc[:0])
         levels = level_places(points, offsets)
@@ -93,7 +90,7 @@ def find_axial(
         found.rejected.extend(_unseen(study, level, levels[level]) for level in unseen)
         if not chosen:
             continue
-        grids = [_crop(rivals[c.place.stack], c.place, models[0].settings["grid"]) for c in chosen]
+        grids = [_crop(rivals[c.place.stack], c.place, models[0].settings.grid) for c in chosen]
         answers = look(models, np.stack([grid.array for grid in grids]))
         for level in levels:
             tied = [place for place, candidate in enumerate(chosen) if candidate.level == level]

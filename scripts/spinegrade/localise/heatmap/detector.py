@@ -1,46 +1,88 @@
-"""A trained detector: its network with the settings and steps that it needs to find points."""
+"""A trained localiser: its network with the settings and steps that it needs to find points."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from spinegrade.errors import SpinegradeError
-from spinegrade.localise.heatmap.network import HEADER, build_network, normalised
 from spinegrade.localise.heatmap.offsets import Offsets
+from spinegrade.localise.heatmap.settings import Settings
 from spinegrade.localise.heatmap.steps import Steps
-from spinegrade.targets import TARGETS, Target
+from spinegrade.models.registry import build
+from spinegrade.targets import Target
+from spinegrade.training.record import FoldModel
 
 
-class Detector(NamedTuple):
-    """``network`` in evaluation mode; ``settings`` the detector's config block.
+def normalised(images: Tensor) -> Tensor:
+    """Images of 0 .. 1 as the networks take them, about zero mean and unit spread."""
+    images = (images - 0.3) / 0.25
+    return images.contiguous(memory_format=torch.channels_last)
 
-    ``steps`` and ``offsets`` as measured on its training studies.
-    """
 
-    network: nn.Module
-    settings: Mapping[str, Any]
+def build_network(settings: Settings) -> nn.Module:
+    """The untrained network of a localiser."""
+    options = dict(settings.block["architecture"])
+    network = build(
+        options.pop("name"),
+        in_channels=settings.grid["slices"],
+        points=len(settings.target.points),
+        slices=settings.grid["slices"] if settings.target.plane == "sagittal" else 0,
+        **options,
+    )
+    return network.to(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class Detector:
+    """The ``model`` of a fold, ``steps`` and ``offsets`` as measured on its training studies."""
+
+    model: FoldModel
+    settings: Settings
     steps: Steps | None
     offsets: Offsets
-    device: torch.device
+
+    @classmethod
+    def of(cls, model: FoldModel, settings: Settings) -> Detector:
+        """The localiser of a stored model."""
+        extra: Mapping[str, Any] = model.record.extra
+        steps = Steps.from_lists(extra["steps"]) if extra["steps"] else None
+        return cls(model, settings, steps, extra["offsets"])
+
+    @property
+    def network(self) -> nn.Module:
+        """The network, in evaluation mode."""
+        return self.model.network
 
     @property
     def target(self) -> Target:
-        """What the detector looks for."""
-        return TARGETS[self.settings["target"]]
+        """What it looks for."""
+        return self.settings.target
+
+    @property
+    def fold(self) -> int:
+        """The fold that it did not learn from."""
+        return self.model.fold
+
+    @property
+    def refused(self) -> set[str]:
+        """The studies that it may not look at."""
+        return self.model.refused
+
+    @property
+    def path(self) -> str:
+        """Where its weights lie."""
+        return self.model.path
 
     def probabilities(
         self, images: NDArray[np.uint8], batch_size: int = 16
     ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-        """Heatmaps (n, P, rows, cols) and, for sagittal detectors, slices (n, P, S).
+        """Heatmaps (n, P, rows, cols) and, for sagittal localisers, slices (n, P, S).
 
         ``images`` uint8 (n, slices, rows, cols). Both sum to one for each point, and are the mean
         over the image and its left/right mirror.
@@ -51,7 +93,7 @@ class Detector(NamedTuple):
         in_plane, slices = [], []
         with torch.inference_mode():
             for start in range(0, len(images), batch_size):
-                part = torch.from_numpy(images[start : start + batch_size]).to(self.device)
+                part = torch.from_numpy(images[start : start + batch_size]).to(self.model.device)
                 part = part.float() / 255.0
                 found = self._softmax(part)
                 other = self._softmax(part.flip(1 if sagittal else 3))
@@ -68,20 +110,3 @@ class Detector(NamedTuple):
         in_plane = found.in_plane.double()
         in_plane = in_plane.flatten(2).softmax(dim=2).view(in_plane.shape)
         return in_plane, None if found.slices is None else found.slices.double().softmax(dim=2)
-
-
-def load_detector(path: str | Path, device: torch.device) -> Detector:
-    """Read a detector; raises SpinegradeError for a file that is none, or is broken."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[HEADER])
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        network = build_network(header["settings"])
-        network.load_state_dict(weights)
-    except (OSError, SafetensorError, KeyError, RuntimeError, json.JSONDecodeError) as error:
-        raise SpinegradeError(
-            f"{path}: no detector of this version ({error}); remove it and run train_keypoints"
-        ) from error
-    steps = Steps.from_lists(header["steps"]) if header["steps"] else None
-    network = network.to(device).eval()
-    return Detector(network, header["settings"], steps, header["offsets"], device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,15 +22,9 @@ from spinegrade.localise.heatmap.samples import grid_of, stacks_by_study
 from spinegrade.localise.heatmap.steps import mean_steps
 from spinegrade.runtime.progress import progress
 from spinegrade.targets import Target
-from spinegrade.training.leaks import models_of
+from spinegrade.training.fold_models import FoldModels
+from spinegrade.training.jobs import Found
 from spinegrade.volumes import Stack
-
-
-class Found(NamedTuple):
-    """Keypoint rows of one or more studies, and what could not be found and why."""
-
-    keypoints: list[dict[str, Any]]
-    rejected: list[dict[str, Any]]
 
 
 def look(
@@ -60,41 +53,37 @@ def look(
             chains=first.target.chains,
             steps=mean_steps([model.steps for model in models]),
             stride=first.network.stride,
-            pixel_mm=first.settings["grid"]["pixel_mm"],
-            slice_mm=first.settings["grid"]["slice_mm"],
+            pixel_mm=first.settings.grid["pixel_mm"],
+            slice_mm=first.settings.grid["slice_mm"],
         )
         for place, heatmaps in enumerate(in_plane)
     ]
 
 
 def find_sagittal(
-    name: str,
-    detectors: Sequence[Detector],
-    studies: pd.DataFrame,
-    folds: Mapping[str, int] | None,
+    detectors: FoldModels[Detector],
+    studies: Sequence[str],
     stacks: Iterable[Stack],
     level_points: pd.DataFrame | None = None,
 ) -> Found:
-    """Keypoints of every study of ``studies`` (columns study and split) on sagittal stacks.
+    """Keypoints of every study of ``studies`` on sagittal stacks.
 
     Among several stacks of the right kind the one of the greatest mean confidence gives all
     points. With ``level_points``, keypoints of other sequences that are out of fold like these,
     places far from where those see a level count less. Studies without a stack are listed with
     the code KEYPOINTS_NO_SERIES.
     """
-    target = detectors[0].target
+    name, target = detectors.name, detectors.models[0].target
     by_study = stacks_by_study(stacks, target)
     told = {} if level_points is None else dict(list(level_points.groupby("study")))
     found = Found([], [])
-    for study, split in progress(
-        list(studies[["study", "split"]].itertuples(index=False)), f"Finding {name} points"
-    ):
+    for study in progress(studies, f"Finding {name} points"):
         rivals = by_study.get(study, [])
         if not rivals:
             found.rejected.append(no_series(study, target))
             continue
-        models, source = models_of(study, split, folds, detectors, name)
-        grids: list[Grid] = [grid_of(stack, models[0].settings["grid"]) for stack in rivals]
+        models, source = detectors.of(study)
+        grids: list[Grid] = [grid_of(stack, models[0].settings.grid) for stack in rivals]
         guide = None
         if study in told:
             offsets = mean_offsets([model.offsets for model in models])

@@ -1,14 +1,60 @@
-"""Checks of the detectors' config blocks that a schema cannot say."""
+"""A localiser that predicts heatmaps: its settings, and their checks that no schema can say."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.models.registry import module_of
-from spinegrade.targets import TARGETS
+from spinegrade.targets import TARGETS, Target
+from spinegrade.training.plan import Plan
+
+# Settings that say when a checkpoint is saved, not what is learnt.
+_NO_RESULT = ("checkpoint_epochs",)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One localiser, its defaults filled in; ``block`` as the configuration has it.
+
+    No epoch is chosen: the last one's average is kept.
+    """
+
+    name: str
+    block: Mapping[str, Any]
+    select: str = "last"
+    inner_share: float = 0.1
+
+    @property
+    def target(self) -> Target:
+        """What it looks for."""
+        return TARGETS[self.block["target"]]
+
+    @property
+    def grid(self) -> Mapping[str, Any]:
+        """What the network sees of a stack."""
+        return self.block["grid"]
+
+    @property
+    def training(self) -> Mapping[str, Any]:
+        """How it is trained."""
+        return self.block["training"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values of all that decides what is learnt."""
+        keys = ("target", "architecture", "grid", "training", "augmentation")
+        plain = {key: self.block[key] for key in keys}
+        training = {k: v for k, v in self.training.items() if k not in _NO_RESULT}
+        return {"name": self.name, **plain, "training": training}
+
+
+def plan_of(settings: Settings, fold: int) -> Plan:
+    """The plan of a ``fold``."""
+    block = {**settings.training, "gradient_norm": settings.training["clip_norm"]}
+    return Plan.from_block(block, fold, schedule="one_cycle", warm_up=0.15)
 
 
 def check_detectors(detectors: Mapping[str, Mapping[str, Any]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,11 +10,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from spinegrade.localise.axial_levels.levels import (
+    StudySequence,
+    digest_of,
+    labels_of,
+    read_slices,
+)
 from spinegrade.localise.coordinates.augment import augment, plain
-from spinegrade.localise.coordinates.levels import StudySequence, labels_of, read_slices
-from spinegrade.localise.coordinates.network import build_network
 from spinegrade.localise.coordinates.settings import Settings
 from spinegrade.losses.registry import build as build_loss
+from spinegrade.models.registry import build
+from spinegrade.training.task import Moment, mean_loss
 
 # As published: chances, and how far a cell of the distorted grid may shrink or grow.
 _FLIP = 0.5
@@ -23,6 +29,17 @@ _GRID_CELLS = 5
 _GRID_LIMIT = 0.9
 _HOLES = 8
 _HOLE_SHARES = (8 / 224, 32 / 224)
+
+
+def build_network(settings: Settings, pretrained: str | None) -> nn.Module:
+    """The untrained network, its backbone's weights as ``pretrained`` says."""
+    return build(
+        settings.architecture,
+        attention=settings.attention,
+        backbone=settings.backbone,
+        image_px=settings.image_px,
+        pretrained=pretrained,
+    )
 
 
 class LevelBatch(NamedTuple):
@@ -37,42 +54,51 @@ class LevelBatch(NamedTuple):
 
 
 class LevelTask:
-    """Levels of axial slices; see ``RegressorTrainer`` for what a task is."""
+    """Levels of axial slices; see ``training.task.Task``."""
 
     parts = ("level", "side", "place")
     least = 1
 
     def __init__(self, sequences: list[StudySequence], settings: Settings) -> None:
         self.sequences, self.settings = sequences, settings
+        self.studies = tuple(one.study for one in sequences)
         self.loss = build_loss(settings.loss)
 
     def __len__(self) -> int:
         return len(self.sequences)
 
-    def build_network(self) -> nn.Module:
-        """The untrained network."""
-        return build_network(self.settings)
+    def digest(self) -> str:
+        """Fingerprint of the sequences."""
+        return digest_of(self.sequences)
 
-    def read(self, chosen: NDArray[np.int64]) -> list[LevelBatch]:
-        """The ``chosen`` studies, read from their volumes."""
+    def network(self) -> nn.Module:
+        """The untrained network."""
+        return build_network(self.settings, self.settings.pretrained)
+
+    def read(self, rows: NDArray[np.int64], seed: int) -> list[LevelBatch]:
+        """The studies at ``rows``, read from their volumes; nothing is drawn."""
         found = []
-        for place in chosen:
-            sequence = self.sequences[place]
+        for row in rows:
+            sequence = self.sequences[row]
             labels = (torch.from_numpy(part) for part in labels_of(sequence))
             slices = torch.from_numpy(read_slices(self.settings, sequence.look))
             places = torch.from_numpy(sequence.places).float()
             found.append(LevelBatch(slices, *labels, sequence.segments, places))
         return found
 
-    def losses(
-        self,
-        network: nn.Module,
-        batch: list[LevelBatch],
-        device: torch.device,
-        draws: torch.Generator | None,
-    ) -> Tensor:
-        """Losses by ``parts`` (3,); without ``draws`` slices are not varied."""
-        return torch.stack([self._losses(network, one, device, draws) for one in batch]).mean(dim=0)
+    def losses(self, network: nn.Module, batch: list[LevelBatch], at: Moment) -> Tensor:
+        """Losses by ``parts`` (3,); slices are varied where there are draws."""
+        with at.autocast():
+            losses = [self._losses(network, one, at.device, at.draws) for one in batch]
+            return torch.stack(losses).mean(dim=0)
+
+    def choice(self, network: nn.Module, at: Moment) -> float:
+        """The mean loss."""
+        return mean_loss(self, network, at)
+
+    def record(self) -> dict[str, Any]:
+        """Nothing: what prediction needs is in the settings."""
+        return {}
 
     def _losses(
         self,

@@ -10,30 +10,33 @@ import torch
 from torch import Tensor
 
 from spinegrade.keypoint_rows import point_rows
+from spinegrade.localise.axial_levels.levels import read_slices, sequence_of
 from spinegrade.localise.coordinates.augment import plain
 from spinegrade.localise.coordinates.frames import Frame
-from spinegrade.localise.coordinates.levels import read_slices, sequence_of
-from spinegrade.localise.coordinates.network import Regressor, dtype_of
+from spinegrade.localise.coordinates.network import settings_of_model
+from spinegrade.localise.coordinates.plan import plan_of
 from spinegrade.localise.coordinates.regress import regress
 from spinegrade.localise.coordinates.samples import Look
 from spinegrade.losses.sequence_terms import soft_places
 from spinegrade.names import LUMBAR_LEVELS, SUBARTICULAR, Cell
-from spinegrade.training.precision import autocast
+from spinegrade.training.precision import autocast, dtype_of
+from spinegrade.training.record import FoldModel
 from spinegrade.volumes import Stack
 
 
-def side_chances(models: Sequence[Regressor], slices: Tensor) -> Tensor:
+def side_chances(models: Sequence[FoldModel], slices: Tensor) -> Tensor:
     """(L, 2, 5) how near each slice is to each point, from 0 to 1.
 
     ``slices`` uint8 (L, S, S). From the mean logits over ``models`` and over the slices as they
     are, with their columns and with their rows reversed. Reversed columns show the left as the
     right, which is heeded unless ``flips`` is published.
     """
-    settings, device = models[0].settings, models[0].device
+    settings, device = settings_of_model(models[0]), models[0].device
+    dtype = dtype_of(plan_of(settings, models[0].fold), device)
     seen = plain(slices.to(device))
     exchanged = [1] if settings.flips == "fixed" else []
     told = []
-    with torch.inference_mode(), autocast(device, dtype_of(settings, device)):
+    with torch.inference_mode(), autocast(device, dtype):
         for model in models:
             told.append(model.network(seen).sides.float())
             told.append(model.network(seen.flip(2)).sides.float().flip(exchanged))
@@ -42,8 +45,8 @@ def side_chances(models: Sequence[Regressor], slices: Tensor) -> Tensor:
 
 
 def find_levels(
-    models: Sequence[Regressor],
-    placing: Sequence[Regressor],
+    models: Sequence[FoldModel],
+    placing: Sequence[FoldModel],
     stacks: Sequence[Stack],
     source: str,
 ) -> list[dict[str, Any]]:
@@ -52,7 +55,7 @@ def find_levels(
     A point lies where the slices' chances have their mean, in the slice nearest to that place by
     ``placing``, networks of the kind axial_2d; its confidence is the greatest chance of its series.
     """
-    settings = models[0].settings
+    settings, frame_px = settings_of_model(models[0]), settings_of_model(placing[0]).frame_px
     look = sequence_of(settings, stacks)
     chances = side_chances(models, torch.from_numpy(read_slices(settings, look)))
     ends = np.cumsum([0, *(len(places) for places in look.places)])
@@ -62,7 +65,7 @@ def find_levels(
     for seen, (first, end), places in zip(look.frames, segments, found, strict=True):
         slices = seen.stack.slices
         # The networks may look at frames of different size.
-        frame = Frame(seen.stack, placing[0].settings.frame_px)
+        frame = Frame(seen.stack, frame_px)
         shares = places / (end - first)
         shown = np.rint(shares * slices).clip(0, slices - 1).astype(int)
         wanted, back = np.unique(shown, return_inverse=True)

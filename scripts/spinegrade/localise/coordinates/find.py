@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from spinegrade.keypoint_rows import no_series, point_rows
-from spinegrade.localise.coordinates.found import Found, by_fold
 from spinegrade.localise.coordinates.frames import Frame
-from spinegrade.localise.coordinates.level_inference import find_levels
-from spinegrade.localise.coordinates.network import Regressor
+from spinegrade.localise.coordinates.network import settings_of_model
 from spinegrade.localise.coordinates.regress import regress
 from spinegrade.localise.coordinates.samples import (
     slice_look,
     stacks_by_study,
     whole_look,
 )
-from spinegrade.localise.coordinates.settings import LEVELS
 from spinegrade.names import Cell
 from spinegrade.runtime.progress import progress
 from spinegrade.sampled_slices import half_of_entries, sampled_indices
-from spinegrade.training.leaks import models_of
+from spinegrade.training.fold_models import FoldModels
+from spinegrade.training.jobs import Found
+from spinegrade.training.record import FoldModel
 from spinegrade.volumes import Stack
 
 CONFIDENCE = 1.0
@@ -35,56 +33,40 @@ _OF = 10
 
 
 def find_points(
-    name: str,
-    regressors: Sequence[Regressor],
-    studies: pd.DataFrame,
-    folds: Mapping[str, int] | None,
+    models: FoldModels[FoldModel],
     stacks: Iterable[Stack],
-    placing: Sequence[Regressor] = (),
+    studies: Sequence[str],
     entries: str = "fixed",
 ) -> Found:
-    """Keypoints of every study of ``studies`` (columns study and split).
+    """Keypoints of every study of ``studies``.
 
-    ``placing``: what tells x and y where ``regressors`` tell levels, likewise out of fold;
     ``entries``: which slice single sagittal ones look at, see ``half_of_entries``. Points outside
     their stack are moved to its edge. Studies without one of the series are listed with the code
-    KEYPOINTS_NO_SERIES. Raises SpinegradeError as ``by_fold`` does.
+    KEYPOINTS_NO_SERIES.
     """
-    models, placers = (
-        by_fold(given[0].settings.name, given, studies, folds, "regressor", "train_regressor")
-        if given
-        else []
-        for given in (regressors, placing)
-    )
-    settings = models[0].settings
+    settings = settings_of_model(models.models[0])
     stacks = list(stacks)
     channels = [stacks_by_study(stacks, target) for target in settings.channels]
+    finder = _FINDERS[settings.kind]
+    if settings.kind == "sagittal_2d":
+        finder = partial(finder, entries=entries)
     found = Found([], [])
-    for study, split in progress(
-        list(studies[["study", "split"]].itertuples(index=False)), f"Finding {name} points"
-    ):
+    for study in progress(studies, f"Finding {models.name} points"):
         rivals = [channel.get(study, []) for channel in channels]
         for target, given in zip(settings.channels, rivals, strict=True):
             if not given:
                 found.rejected.append(no_series(study, target))
         if any(rivals):
-            chosen, source = models_of(study, split, folds, models, name)
-            if settings.kind == LEVELS:
-                own, _ = models_of(study, split, folds, placers, name)
-                found.keypoints.extend(find_levels(chosen, own, rivals[0], source))
-            else:
-                finder = _FINDERS[settings.kind]
-                if settings.kind == "sagittal_2d":
-                    finder = partial(finder, entries=entries)
-                found.keypoints.extend(finder(chosen, rivals, source))
+            chosen, source = models.of(study)
+            found.keypoints.extend(finder(chosen, rivals, source))
     return found
 
 
 def _sagittal_volumes(
-    models: Sequence[Regressor], rivals: list[list[Stack]], source: str
+    models: Sequence[FoldModel], rivals: list[list[Stack]], source: str
 ) -> list[dict[str, Any]]:
     """Points of the series that are there, each channel's stack with most slices, then first."""
-    settings = models[0].settings
+    settings = settings_of_model(models[0])
     stacks = tuple(max(g, key=lambda stack: stack.slices) if g else None for g in rivals)
     look = whole_look(settings, stacks)
     points = regress(models, [look])[0]
@@ -109,7 +91,7 @@ def rows_in(
 
 
 def _sagittal_slices(
-    models: Sequence[Regressor],
+    models: Sequence[FoldModel],
     rivals: list[list[Stack]],
     source: str,
     entries: str = "fixed",
@@ -119,7 +101,7 @@ def _sagittal_slices(
     The stack with most slices, then first. Both sides have the same x and y, as published, and lie
     in the middle one of the five sampled slices that crops of that side show.
     """
-    settings = models[0].settings
+    settings = settings_of_model(models[0])
     stack = max(rivals[0], key=lambda one: one.slices)
     sampled = sampled_indices(stack.slices, _OF)
 
@@ -140,10 +122,10 @@ def _sagittal_slices(
 
 
 def _axial_volumes(
-    models: Sequence[Regressor], rivals: list[list[Stack]], source: str
+    models: Sequence[FoldModel], rivals: list[list[Stack]], source: str
 ) -> list[dict[str, Any]]:
     """All ten points in every stack of the study, each told as if it were the only one."""
-    settings = models[0].settings
+    settings = settings_of_model(models[0])
     rows = []
     for stack in rivals[0]:
         look = whole_look(settings, (stack,))

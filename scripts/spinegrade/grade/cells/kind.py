@@ -1,0 +1,102 @@
+"""Graders of single cells: crops around a cell's points add up to its grade."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from spinegrade.grade.cells.batches import BatchReader
+from spinegrade.grade.cells.cells import CELL_KEY, Cells, files_of_sets, load_cells
+from spinegrade.grade.cells.settings import CropShape, Settings, plan_of, settings_from_config
+from spinegrade.grade.cells.task import CellTask, network_of_weights, predict_cells
+from spinegrade.names import PROBABILITY_COLUMNS
+from spinegrade.tables import check_table, empty_table
+from spinegrade.training.fold_models import FoldModels
+from spinegrade.training.jobs import Answers, PredictJob, TrainJob
+from spinegrade.training.precision import dtype_of
+from spinegrade.training.record import FoldModel, Record
+from spinegrade.training.task import Moment
+
+__all__ = ["STREAMS", "network_of", "open_inputs", "plan_of", "predict", "settings_of", "task"]
+
+STREAMS = "cells"
+settings_of = settings_from_config
+_LOGGER = logging.getLogger("spinegrade")
+
+
+class Opened(NamedTuple):
+    """``cells`` of all shards with their crops, and the ``shapes`` of these; ``seed`` of looks."""
+
+    cells: Cells
+    shapes: dict[str, CropShape]
+    seed: int
+
+
+def open_inputs(settings: Settings, job: TrainJob | PredictJob) -> Opened:
+    """The crops of a job's roi sets, mapped."""
+    shapes = {name: CropShape(**shape) for name, shape in job.given["shapes"].items()}
+    files = files_of_sets(settings.roi_sets, job.inputs["arrays"], job.inputs["tables"])
+    return Opened(load_cells(settings.views, shapes, files), shapes, job.run.seed)
+
+
+def task(settings: Settings, opened: Opened, studies: Sequence[str]) -> CellTask:
+    """The graded cells of ``studies``."""
+    return CellTask(opened.cells, settings, opened.shapes, studies)
+
+
+def network_of(
+    settings: Settings, opened: Opened, record: Record, weights: Mapping[str, Tensor]
+) -> nn.Module:
+    """The grader that weights are of."""
+    return network_of_weights(settings, opened.shapes, weights)
+
+
+def predict(
+    settings: Settings, opened: Opened, models: FoldModels[FoldModel], studies: Sequence[str]
+) -> Answers:
+    """The grades of the cells of ``studies`` that have a crop.
+
+    A cell of which no model has learnt anything from the views that show it gets no row: its
+    number would be a constant.
+    """
+    cells = opened.cells
+    reader = BatchReader(cells, settings)
+    study_of = cells.table["study"].to_numpy()
+    parts, without = [empty_table("predictions")], 0
+    for names, chosen in models.by_source(sorted(set(study_of) & set(studies))):
+        places = np.flatnonzero(np.isin(study_of, names))
+        total = np.zeros((len(places), 3))
+        learnt = np.zeros(len(places), bool)
+        for model in chosen:
+            at = Moment(model.device, dtype_of(plan_of(settings, model.fold), model.device))
+            total += predict_cells(
+                *(model.network, reader, places, opened.shapes, at, settings),
+                *(settings.test_draws, opened.seed),
+            )
+            silent = model.network.silent_views()
+            learnt |= cells.shown_by(view for view in settings.heads if view not in silent)[places]
+        without += int((~learnt).sum())
+        fold = models.cohort.fold_of(names[0])
+        parts.append(_table(settings.name, cells.table.iloc[places[learnt]], total[learnt], fold))
+    if without:
+        _LOGGER.warning(
+            "%d cells get no row: the training labels taught nothing of the crops that show them",
+            without,
+        )
+    full = [part for part in parts if len(part)] or parts[:1]
+    return Answers(pd.concat(full, ignore_index=True).sort_values(CELL_KEY, ignore_index=True))
+
+
+def _table(name: str, cells: pd.DataFrame, total: NDArray[np.float64], fold: Any) -> pd.DataFrame:
+    """Rows of predictions, of the sums ``total`` (n, 3) of several models' probabilities."""
+    table = cells[CELL_KEY].assign(fold=pd.NA if fold is None else fold, classifier=name)
+    probabilities = total / total.sum(axis=1, keepdims=True)
+    for column, values in zip(PROBABILITY_COLUMNS, probabilities.T, strict=True):
+        table[column] = values
+    return check_table(table, "predictions")

@@ -1,0 +1,156 @@
+"""What is learnt of cells: batches of their crops, and the loss of a network on one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from spinegrade.grade.cells.batches import BatchReader, StoredBatch
+from spinegrade.grade.cells.cells import Cells, log_prior, loss_weights
+from spinegrade.grade.cells.settings import CropShape, Settings
+from spinegrade.losses.registry import build as build_loss
+from spinegrade.models.registry import build as build_model
+from spinegrade.training.task import Moment
+
+
+class GradedBatch(NamedTuple):
+    """Cells as they are stored, with ``grades`` (n,) int64 and ``weights`` (n,) of their losses."""
+
+    stored: StoredBatch
+    grades: Tensor
+    weights: Tensor
+
+
+def build_network(
+    settings: Settings, shapes: Mapping[str, CropShape], prior: NDArray[np.float32]
+) -> nn.Module:
+    """The untrained grader; ``prior`` (conditions, levels, 3) as of ``cells.log_prior``."""
+    return build_model(
+        "cell_grader",
+        architecture=settings.architecture,
+        encoder=settings.encoder_options,
+        views=settings.heads,
+        shapes={name: (shapes[name].slices, shapes[name].pixels) for name in settings.roi_sets},
+        share_encoder=settings.share_encoder,
+        prior=torch.from_numpy(prior),
+    )
+
+
+def network_of_weights(
+    settings: Settings, shapes: Mapping[str, CropShape], weights: Mapping[str, Tensor]
+) -> nn.Module:
+    """The grader that ``weights`` are of; whatever it was trained from is in them."""
+    return build_network(replace(settings, pretrained=None), shapes, weights["prior"].numpy())
+
+
+class CellTask:
+    """The graded cells of some studies; see ``training.task.Task``."""
+
+    parts = ("loss",)
+    least = 2
+
+    def __init__(
+        self,
+        cells: Cells,
+        settings: Settings,
+        shapes: dict[str, CropShape],
+        studies: Sequence[str],
+    ) -> None:
+        self.cells, self.settings, self.shapes = cells, settings, shapes
+        graded = cells.table["grade"].notna() & cells.table["study"].isin(set(studies))
+        self.places = np.flatnonzero(graded.to_numpy())
+        self.table = cells.table.iloc[self.places]
+        self.studies = tuple(self.table["study"])
+        self.grades = torch.from_numpy(self.table["grade"].to_numpy(np.int64))
+        self.weights = torch.from_numpy(loss_weights(self.table))
+        self.reader = BatchReader(cells, settings)
+        self.loss = build_loss(settings.loss)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def digest(self) -> str:
+        """Fingerprint of the cells and of all that is known of their crops."""
+        digest = hashlib.sha256(self.table.to_csv(index=False).encode())
+        for name, store in self.cells.stores.items():
+            rows = self.cells.rows[name][self.places]
+            digest.update(f"{name} {store.shape}".encode() + rows.tobytes())
+            rows = rows[rows >= 0]
+            for array in (store.flips_x, store.shift_px, store.shift_slices):
+                digest.update(array[rows].tobytes())
+            # A few at a time: all of them need not fit into memory.
+            for start in range(0, len(rows), 256):
+                digest.update(store.take(rows[start : start + 256]))
+        return digest.hexdigest()
+
+    def network(self) -> nn.Module:
+        """The untrained grader, which knows the prior of these cells."""
+        network = build_network(self.settings, self.shapes, log_prior(self.table))
+        return network.to(memory_format=torch.channels_last)
+
+    def read(self, rows: NDArray[np.int64], seed: int) -> GradedBatch:
+        """The cells at ``rows``; nothing is drawn."""
+        stored = self.reader.read(self.places[rows])
+        return GradedBatch(stored, self.grades[rows], self.weights[rows])
+
+    def losses(self, network: nn.Module, batch: GradedBatch, at: Moment) -> Tensor:
+        """The loss (1,); crops are varied where there are draws."""
+        augmentation = None if at.draws is None else self.settings.augmentation
+        seen = batch.stored.seen(self.shapes, at.device, augmentation, at.draws)
+        with at.autocast():
+            logits = network(*seen)
+        return self.loss(logits, batch.grades.to(at.device), batch.weights.to(at.device))[None]
+
+    def choice(self, network: nn.Module, at: Moment) -> float:
+        """Mean over the conditions of the weighted log loss, seen as prediction sees cells."""
+        probabilities = predict_cells(network, self.reader, self.places, self.shapes, at,
+                                      self.settings)  # fmt: skip
+        grades = self.grades.numpy()
+        chosen = probabilities[np.arange(len(grades)), grades]
+        losses = -np.log(np.clip(chosen, 1e-15, 1.0))
+        return float((losses * self.weights.numpy()).mean())
+
+    def record(self) -> dict[str, Any]:
+        """Nothing: the prior is among the weights."""
+        return {}
+
+
+@torch.inference_mode()
+def predict_cells(
+    network: nn.Module,
+    reader: BatchReader,
+    chosen: NDArray[np.int64],
+    shapes: dict[str, CropShape],
+    at: Moment,
+    settings: Settings,
+    test_draws: int = 0,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """Probabilities (n, 3) of the cells at the places ``chosen``, the mean over looks.
+
+    Looks: as cropped and, for central cells, mirrored, plus ``test_draws`` that are shifted by the
+    localiser's measured error.
+    """
+    draws = torch.Generator().manual_seed(seed)
+    central = reader.cells.table["side"].to_numpy()[chosen] == "central"
+    everywhere = np.ones(len(chosen), bool)
+    looks = [(everywhere, None, False), (central, None, True)]
+    looks += [(everywhere, settings.augmentation, False)] * test_draws
+    total = np.zeros((len(chosen), 3))
+    size = 4 * settings.batch_size
+    for where, augmentation, mirror in looks:
+        places = np.flatnonzero(where)
+        for start in range(0, len(places), size):
+            part = places[start : start + size]
+            stored = reader.read(chosen[part])
+            with at.autocast():
+                logits = network(*stored.seen(shapes, at.device, augmentation, draws, mirror))
+            total[part] += logits.double().softmax(dim=1).cpu().numpy()
+    return total / total.sum(axis=1, keepdims=True)

@@ -1,0 +1,108 @@
+"""Graders of crops around points: the views of a study's cells, or of each of its levels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from spinegrade.grade.views.samples import Samples
+from spinegrade.grade.views.settings import (
+    CropShape,
+    Settings,
+    crop_shape,
+    plan_of,
+    settings_from_config,
+)
+from spinegrade.grade.views.stores import StorePaths, samples_of
+from spinegrade.grade.views.task import ViewTask, build_network, logits_of
+from spinegrade.grader_layout import cell_of
+from spinegrade.names import PROBABILITY_COLUMNS
+from spinegrade.tables import check_table, empty_table, read_table
+from spinegrade.training.fold_models import FoldModels
+from spinegrade.training.jobs import Answers, PredictJob, TrainJob
+from spinegrade.training.precision import dtype_of
+from spinegrade.training.record import FoldModel, Record
+from spinegrade.training.task import Moment
+
+__all__ = ["STREAMS", "network_of", "open_inputs", "plan_of", "predict", "settings_of", "task"]
+
+STREAMS = "two_stage"
+settings_of = settings_from_config
+
+
+class Opened(NamedTuple):
+    """Where crops and sequences lie, their shapes, and the labels to learn from."""
+
+    paths: StorePaths
+    shapes: Mapping[str, CropShape]
+    labels: pd.DataFrame | None
+
+
+def open_inputs(settings: Settings, job: TrainJob | PredictJob) -> Opened:
+    """The stores and tables of a job."""
+    names = ("arrays", "tables", "slices", "sequences")
+    labels = job.inputs.get("labels")
+    return Opened(
+        StorePaths(*(list(job.inputs[name]) for name in names)),
+        {name: crop_shape(**shape) for name, shape in job.given["shapes"].items()},
+        read_table(labels[0], "labels") if labels else None,
+    )
+
+
+def task(settings: Settings, opened: Opened, studies: Sequence[str]) -> ViewTask:
+    """The rows of ``studies``."""
+    samples = samples_of(settings, opened.shapes, opened.paths, studies, opened.labels)
+    return ViewTask(samples, settings, opened.shapes)
+
+
+def network_of(
+    settings: Settings, opened: Opened, record: Record, weights: Mapping[str, Tensor]
+) -> nn.Module:
+    """The network that weights are of; whatever it was trained from is in them."""
+    other = settings.axial_encoder and {**settings.axial_encoder, "pretrained": None}
+    own = {**settings.encoder, "pretrained": None}
+    return build_network(replace(settings, encoder=own, axial_encoder=other), opened.shapes)
+
+
+def predict(
+    settings: Settings, opened: Opened, models: FoldModels[FoldModel], studies: Sequence[str]
+) -> Answers:
+    """The grades of cells that an image speaks for; of several models the mean of the logits."""
+    samples = samples_of(settings, opened.shapes, opened.paths, studies, None)
+    parts = [empty_table("predictions")]
+    for names, chosen in models.by_source(samples.studies):
+        mine = samples.of(names)
+        logits = []
+        for model in chosen:
+            at = Moment(model.device, dtype_of(plan_of(settings, model.fold), model.device))
+            logits.append(logits_of(model.network, mine, settings, opened.shapes, at, settings.tta))
+        fold = models.cohort.fold_of(names[0])
+        table = _table(settings.name, mine, np.mean(logits, axis=0))
+        parts.append(table.assign(fold=pd.NA if fold is None else fold))
+    full = [part for part in parts if len(part)] or parts[:1]
+    order = ["study", "condition", "side", "level"]
+    joined = pd.concat(full, ignore_index=True).sort_values(order, ignore_index=True)
+    return Answers(check_table(joined, "predictions"))
+
+
+def _table(grader: str, samples: Samples, logits: NDArray[np.float64]) -> pd.DataFrame:
+    """Rows without ``fold`` of the cells that ``samples`` speak for, of ``logits`` (n, C, 3)."""
+    powers = np.exp(logits - logits.max(axis=2, keepdims=True))
+    probabilities = powers / powers.sum(axis=2, keepdims=True)
+    places = samples.places()
+    rows = []
+    for row, column in np.argwhere(samples.speaks):
+        cell = cell_of(*places[row, column].tolist())
+        values = probabilities[row, column].tolist()
+        rows.append(
+            {"study": samples.studies[row], **cell._asdict()}
+            | dict(zip(PROBABILITY_COLUMNS, values, strict=True))
+            | {"classifier": grader}
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,112 @@
+"""What is learnt of whole series: packed volumes, and the losses of a network on some."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from spinegrade.grade.volumes.answers import look
+from spinegrade.grade.volumes.augment import augment
+from spinegrade.grade.volumes.augmentation import augmentation_of
+from spinegrade.grade.volumes.flip import exchange_sides
+from spinegrade.grade.volumes.reading import Packed, read_packed
+from spinegrade.grade.volumes.samples import OneStageSamples, mean_shape_of
+from spinegrade.grade.volumes.settings import Settings
+from spinegrade.losses.registry import build as build_loss
+from spinegrade.models.registry import build as build_model
+from spinegrade.names import GRADE_WEIGHTS
+from spinegrade.training.task import Moment
+
+PARTS = {
+    "foraminal": ("heatmap", "points", "grade"),
+    "canal": ("heatmap", "points", "slices", "grade"),
+}
+"""The parts of a target's loss, in the order of the history's columns."""
+
+
+def build_network(settings: Settings) -> nn.Module:
+    """The untrained network, its encoder's weights as ``encoder.pretrained`` says."""
+    return build_model(settings.architecture, **settings.network_options)
+
+
+class VolumeTask:
+    """Whole series with points and grades; see ``training.task.Task``."""
+
+    least = 1
+
+    def __init__(self, samples: OneStageSamples, settings: Settings) -> None:
+        self.samples, self.settings = samples, settings
+        self.studies, self.parts = samples.studies, PARTS[settings.target]
+        self.augmentation = augmentation_of(
+            settings.target, settings.image_px, settings.flip, settings.augmentation
+        )
+        self.loss = build_loss(settings.loss, **settings.loss_options)
+
+    def __len__(self) -> int:
+        # Without a grade there is nothing to learn, or to choose by.
+        return len(self.samples) if (self.samples.grades >= 0).any() else 0
+
+    @cached_property
+    def mean_shape(self) -> NDArray[np.float64]:
+        """Of these samples alone, so that no held-out study has a part in it."""
+        return mean_shape_of(self.samples)
+
+    def digest(self) -> str:
+        """Fingerprint of points, grades and pixels."""
+        samples = self.samples
+        digest = hashlib.sha256(repr((samples.studies, samples.series, samples.stacks)).encode())
+        for array in (samples.points, samples.known, samples.grades, *samples.volumes):
+            digest.update(np.ascontiguousarray(array))
+        return digest.hexdigest()
+
+    def network(self) -> nn.Module:
+        """The untrained network."""
+        return build_network(self.settings)
+
+    def read(self, rows: NDArray[np.int64], seed: int) -> Packed:
+        """The volumes at ``rows``, packed; nothing is drawn."""
+        return read_packed(self.samples, rows)
+
+    def losses(self, network: nn.Module, batch: Packed, at: Moment) -> Tensor:
+        """Losses by ``parts`` of varied volumes."""
+        varied = augment(
+            batch.slices.to(at.device, non_blocking=True),
+            batch.lengths,
+            batch.points,
+            batch.known,
+            settings=self.augmentation,
+            mean_shape=self.mean_shape,
+            generator=at.draws,
+        )
+        with at.autocast():
+            output = network(varied.slices, batch.lengths)
+        mirror, flip = self.augmentation.mirror, self.augmentation.flip
+        grades = exchange_sides(batch.grades.to(at.device), varied.reversed, mirror, flip)
+        parts = self.loss(output, varied.points, varied.known, grades, batch.lengths)
+        return torch.stack([parts[name] for name in self.parts])
+
+    def choice(self, network: nn.Module, at: Moment) -> float:
+        """Weighted log loss; each volume is seen once, whatever ``tta`` makes of predictions."""
+        once = replace(self.settings, tta="none")
+        losses = weights = 0.0
+        for row in range(len(self.samples)):
+            packed = read_packed(self.samples, np.array([row]))
+            seen = look(network, packed.slices, packed.lengths, once, at)
+            grades = packed.grades[0].numpy()
+            graded = np.flatnonzero(grades >= 0)
+            chosen = seen.final.grades[0, graded, grades[graded]]
+            weight = np.asarray(GRADE_WEIGHTS)[grades[graded]]
+            losses += float((weight * -np.log(np.clip(chosen, 1e-15, 1))).sum())
+            weights += float(weight.sum())
+        return losses / weights
+
+    def record(self) -> dict[str, Any]:
+        """Nothing: what prediction needs is in the settings."""
+        return {}
