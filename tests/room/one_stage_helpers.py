@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import numpy as np
 import pandas as pd
 import yaml
 from keypoint_helpers import affine_of, stack_row, write_stack
+from learner_helpers import predict_grades, train_fold
 from spinegrade.geometry.affine import to_mm
 from spinegrade.grade.volumes.samples import OneStageSamples, training_samples
 from spinegrade.grade.volumes.settings import Settings, settings_from_config
-from spinegrade.grade.volumes.training import train_one_stage
 from spinegrade.names import LUMBAR_LEVELS
 from spinegrade.settings import check_settings
 from spinegrade.tables import read_table, write_table
@@ -36,12 +37,15 @@ def filled(block: dict[str, Any], name: str = "net") -> dict[str, Any]:
     return check_settings(config)["one_stage"]["networks"][name]
 
 
-def small(target: str, **more: Any) -> Settings:
-    """Settings of a network of the target for tests; ``training`` keys are merged."""
+def small_block(target: str, **more: Any) -> dict[str, Any]:
+    """The block of a network of the target for tests; ``training`` keys are merged."""
     training = {**SMALL["training"], **more.pop("training", {})}
-    return settings_from_config(
-        "net", filled({**SMALL, "target": target, **more, "training": training})
-    )
+    return filled({**SMALL, "target": target, **more, "training": training})
+
+
+def small(target: str, **more: Any) -> Settings:
+    """Settings of the same."""
+    return settings_from_config("net", small_block(target, **more))
 
 
 def write_cohort(
@@ -106,26 +110,32 @@ def write_cohort(
     return {kind: str(path) for kind, (_, path) in paths.items()}
 
 
-def train(folder: Path, cohort: dict[str, str], settings: Settings, fold: int, **more: Any) -> str:
-    """Train one fold on the cohort's tables; ``more`` replaces arguments. The weights' path."""
-    weights = str(folder / f"{fold}.safetensors")
-    train_one_stage(
-        settings=settings,
-        fold=fold,
-        studies_path=cohort["studies"],
-        folds_path=cohort["folds"],
-        stacks_paths=[cohort["stacks"]],
-        landmarks_paths=[cohort["located_landmarks"]],
-        labels_path=cohort["labels"],
-        weights_path=weights,
-        history_path=str(folder / f"{fold}.csv"),
-        checkpoint_path=str(folder / f"{fold}.pt"),
-        device="cpu",
-        **{"code": "a", "seed": 5, "math_threads": 1, "checkpoint_minutes": 5.0}
-        | {"volumes_paths": []}
-        | more,
-    )
-    return weights
+def inputs_of(cohort: dict[str, str]) -> dict[str, list[str]]:
+    """Tables of a cohort as a job has them."""
+    return {name: [cohort[name]] for name in ("studies", "folds", "stacks")} | {"volumes": []}
+
+
+def train(
+    folder: Path,
+    cohort: dict[str, str],
+    block: dict[str, Any],
+    fold: int,
+    volumes: Sequence[str] = (),
+    **run: Any,
+) -> Path:
+    """Train one fold on the cohort's tables. The weights' path."""
+    inputs = inputs_of(cohort) | {"labels": [cohort["labels"]], "volumes": list(volumes)}
+    inputs |= {"landmarks": [cohort["located_landmarks"]]}
+    return train_fold(folder, ("grade", "volumes"), "net", fold, block, inputs, **run)
+
+
+def predict(
+    folder: Path, cohort: dict[str, str], block: dict[str, Any], weights: list[str], **inputs: Any
+) -> dict[str, str]:
+    """Paths of all that a network predicts of the cohort; ``inputs`` replace the job's."""
+    given = inputs_of(cohort) | {"weights": weights} | inputs
+    more = ("keypoints", "plain", "plain_keypoints", "rejected")
+    return predict_grades(folder, ("grade", "volumes"), "net", block, given, more=more)
 
 
 def samples_of(cohort: dict[str, str], settings: Settings) -> OneStageSamples:

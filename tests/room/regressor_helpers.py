@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 import yaml
 from keypoint_helpers import affine_of, stack_row, write_stack
+from learner_helpers import infer_points, train_fold
 from spinegrade.geometry.affine import to_mm, to_pixels
 from spinegrade.localise.coordinates.settings import Settings, settings_from_config
-from spinegrade.localise.coordinates.stages import infer_regressor
-from spinegrade.localise.coordinates.training import train_regressor
 from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL, SUBARTICULAR
 from spinegrade.settings import check_settings
 from spinegrade.tables import write_table
@@ -47,13 +46,18 @@ def filled(block: dict[str, Any], name: str = "net", room: str = "regressors") -
 
 def small(name: str = "net", **more: Any) -> Settings:
     """Settings of a regressor for tests; ``training`` keys are merged."""
+    return settings_from_config(name, small_block(name, **more))
+
+
+def small_block(name: str = "net", **more: Any) -> dict[str, Any]:
+    """The block of the same."""
     kind = more.get("kind", "sagittal_3d")
     if kind == "sagittal_3d":
         more.setdefault("inputs", ["t1", "t2"])
     if kind == "sagittal_2d":
         more["depth"] = None
     training = {**SMALL["training"], **more.pop("training", {})}
-    return settings_from_config(name, filled({**SMALL, **more, "training": training}, name))
+    return filled({**SMALL, **more, "training": training}, name)
 
 
 def spine_points(middle: np.ndarray) -> pd.DataFrame:
@@ -157,47 +161,40 @@ def write_spines(
     return {kind: str(path) for kind, (_, path) in paths.items()}
 
 
-def train(folder: Path, cohort: dict[str, str], settings: Settings, fold: int, **more: Any) -> str:
-    """Train one fold on the cohort's tables; ``more`` replaces arguments. The weights' path."""
-    weights = str(folder / f"{settings.name}_{fold}.safetensors")
-    train_regressor(
-        settings=settings,
-        fold=fold,
-        studies_path=cohort["studies"],
-        folds_path=cohort["folds"],
-        stacks_paths=[cohort["stacks"]],
-        landmarks_paths=[cohort["located_landmarks"]],
-        weights_path=weights,
-        history_path=str(folder / f"{settings.name}_{fold}.csv"),
-        checkpoint_path=str(folder / f"{settings.name}_{fold}.pt"),
-        device="cpu",
-        **{"code": "a", "seed": 5, "math_threads": 1, "checkpoint_minutes": 5.0} | more,
-    )
-    return weights
+def kind_of(block: dict[str, Any]) -> tuple[str, str]:
+    """Room and kind of the learner of a block."""
+    levels = block["kind"] == "axial_levels"
+    return "localise", "axial_levels" if levels else "coordinates"
+
+
+def train(
+    folder: Path,
+    cohort: dict[str, str],
+    block: dict[str, Any],
+    fold: int,
+    name: str = "net",
+    **run: Any,
+) -> str:
+    """Train one fold on the cohort's tables. The weights' path."""
+    inputs = inputs_of(cohort) | {"landmarks": [cohort["located_landmarks"]]}
+    return str(train_fold(folder, kind_of(block), name, fold, block, inputs, **run))
 
 
 def infer(
-    folder: Path, cohort: dict[str, str], name: str, weights: list[str], **more: Any
+    folder: Path,
+    cohort: dict[str, str],
+    weights: list[str],
+    block: dict[str, Any],
+    name: str = "net",
+    xy_from: str | None = None,
+    xy_weights: list[str] | None = None,
 ) -> tuple[str, str]:
     """Find the points of the cohort's shard; paths of the keypoints and of the rejected."""
-    paths = str(folder / f"{name}.parquet"), str(folder / f"{name}.rejected.parquet")
-    infer_regressor(
-        **{
-            "name": name,
-            "shard": 0,
-            "studies_path": cohort["studies"],
-            "folds_path": cohort["folds"],
-            "stacks_path": cohort["stacks"],
-            "weights_paths": weights,
-            "xy_from": None,
-            "xy_paths": [],
-            "entries": "fixed",
-            "keypoints_path": paths[0],
-            "rejected_path": paths[1],
-            "seed": 5,
-            "math_threads": 1,
-            "device": "cpu",
-        }
-        | more
-    )
-    return paths
+    inputs = inputs_of(cohort) | {"weights": weights, "xy_weights": xy_weights or []}
+    return infer_points(folder, kind_of(block), name, block, inputs, {"xy_from": xy_from})
+
+
+def inputs_of(cohort: dict[str, str]) -> dict[str, list[str]]:
+    """Tables of a cohort as a job has them; a cohort without folds is new to all models."""
+    found = {name: [cohort[name]] for name in ("studies", "stacks")}
+    return found | {"folds": [cohort["folds"]] if cohort.get("folds") else []}

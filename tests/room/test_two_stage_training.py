@@ -1,35 +1,31 @@
-"""Training of the two-stage graders: they learn, resume bit for bit, and keep the right epoch."""
+"""Training of the two-stage graders: they learn, and keep the right epoch."""
 
 from __future__ import annotations
 
 import math
-import pydoc
-from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from killing import Killed, killed_at
+from learner_helpers import CPU, engine, trained
 from safetensors.torch import load_file
 from spinegrade.errors import SpinegradeError
-from spinegrade.grade.views.network import load_network, logits_of
+from spinegrade.grade.views.samples import Samples
+from spinegrade.grade.views.settings import Settings, plan_of
 from spinegrade.grade.views.stores import samples_of
-from spinegrade.grade.views.trainer import GraderTrainer, graded_loss, parameter_groups
+from spinegrade.grade.views.task import ViewTask, graded_loss, logits_of
 from spinegrade.tables import read_table, write_table
-from spinegrade.training.average import MovingAverage
-from two_stage_helpers import SHAPES, paths_of, small, train, write_cohort
+from spinegrade.training.engine import Training
+from spinegrade.training.record import read_weights
+from spinegrade.training.task import Moment
+from two_stage_helpers import SHAPES, paths_of, small, small_block, train, write_cohort
 
-CPU = torch.device("cpu")
 PUBLISHED = {"columns": "published", "crops": {"foraminal": "foramen_set", "canal": "canal_set"}}
-# Four studies outside fold 1 in batches of two: two steps an epoch, four in all.
-DISTURBED = {
-    "encoder": {"backbone": "test_resnet", "drop_path": 0.3},
-    "dropout": 0.3,
-    "augmentation": {"mixup": 0.5},
-    "training": {"batch_size": 2},
-}
+
+
+def trainer_of(rows: Samples, settings: Settings) -> Training:
+    return engine(ViewTask(rows, settings, SHAPES), plan_of(settings, 0))
 
 
 @pytest.fixture(autouse=True)
@@ -40,13 +36,6 @@ def one_thread() -> None:
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
     return write_cohort(tmp_path_factory.mktemp("cohort"))
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, cohort) -> tuple[bytes, str]:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    weights = train(folder, cohort, small(**DISTURBED), 1)
-    return Path(weights).read_bytes(), (folder / "1.csv").read_text()
 
 
 def samples(cohort, settings, studies=None):
@@ -110,64 +99,6 @@ def test_crops_of_the_other_plane_are_refused(cohort):
         samples(cohort, settings)
 
 
-UPDATE = "spinegrade.training.average.MovingAverage.update"
-MOMENTS = {
-    "in the first epoch": (UPDATE, 2, 1),
-    "after the first epoch": (UPDATE, 3, 2),
-    "in the second epoch": (UPDATE, 4, 3),
-    "before the weights are written": ("spinegrade.grade.views.training.save_network", 1, 4),
-}
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_a_killed_training_ends_in_the_same_bytes(
-    tmp_path, cohort, undisturbed, monkeypatch, moment
-):
-    settings = small(**DISTURBED)
-    place, call, kept = MOMENTS[moment]
-    owner, name = pydoc.locate(place.rpartition(".")[0]), place.rpartition(".")[2]
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        killed_at(patch, owner, name, call)
-        train(tmp_path, cohort, settings, 1, checkpoint_minutes=0)
-    assert (tmp_path / "1.pt").exists() and not (tmp_path / "1.csv").exists()
-    with monkeypatch.context() as patch:
-        steps = killed_at(patch, MovingAverage, "update", -1)
-        weights = train(tmp_path, cohort, settings, 1)
-    assert len(steps) == 4 - kept, "what was done and kept was done again"
-    assert (Path(weights).read_bytes(), (tmp_path / "1.csv").read_text()) == undisturbed
-    assert not (tmp_path / "1.pt").exists()
-
-
-def test_the_schedule_by_hand(cohort):
-    training = {"epochs": 5, "batch_size": 2, "learning_rate": 0.1, "warmup": 0.2}
-    trainer = GraderTrainer(
-        samples(cohort, small(), [f"s{k:03d}" for k in range(8)]), small(training=training),
-        SHAPES, 0, 1, CPU,
-    )  # fmt: skip
-    # 4 steps an epoch, 20 in all, of which 4 warm up.
-    rates = [trainer.learning_rate(step) for step in range(20)]
-    assert rates[:5] == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1])
-    assert rates[12] == pytest.approx(0.05 * (1 + math.cos(0.95 * math.pi / 2)))
-    assert all(a >= b for a, b in pairwise(rates[4:]))
-    longer = small(training={**training, "schedule_epochs": 10})
-    trainer.settings = longer
-    assert trainer.learning_rate(7) == pytest.approx(0.1), "the warm-up of 40 steps is 8"
-
-
-def test_biases_do_not_decay():
-    network = torch.nn.ModuleDict(
-        {
-            "linear": torch.nn.Linear(2, 3),
-            "gru": torch.nn.GRU(2, 2),
-            "norm": torch.nn.BatchNorm1d(2),
-        }
-    )
-    decaying, still = parameter_groups(network, 0.5)
-    assert (decaying["weight_decay"], still["weight_decay"]) == (0.5, 0.0)
-    assert [tuple(p.shape) for p in still["params"]] == [(3,), (6,), (6,), (2,)]
-    assert len(decaying["params"]) == 4
-
-
 def test_parts_of_a_step_add_up_to_the_whole(cohort):
     """With a loss of as many graded rows in every column; without batch statistics."""
     found = {}
@@ -181,7 +112,7 @@ def test_parts_of_a_step_add_up_to_the_whole(cohort):
         )
         torch.manual_seed(1)
         rows = samples(cohort, settings, ["s000", "s001", "s002", "s003"])
-        trainer = GraderTrainer(rows, settings, SHAPES, 0, 1, CPU)
+        trainer = trainer_of(rows, settings)
         trainer.train_step(next(trainer.batches()))
         gradients = {name: p.grad for name, p in trainer.network.named_parameters()}
         found[accumulate] = (float(trainer.history[0]["loss"]), gradients)
@@ -195,12 +126,10 @@ def test_it_learns_the_size_of_the_blob(cohort):
     training |= {"average_decay": 0.8}
     settings = small(training=training, augmentation={"base": 0.2, "jitter_px": 1})
     rows = samples(cohort, settings, [f"s{k:03d}" for k in range(6)])
-    trainer = GraderTrainer(rows, settings, SHAPES, 0, 1, CPU)
-    for batches in trainer.batches():
-        trainer.train_step(batches)
+    trainer = trained(trainer_of(rows, settings))
     assert trainer.history[-1]["loss"] < 0.5 * trainer.history[0]["loss"]
     held_out = samples(cohort, settings, ["s006", "s007"])
-    options = (settings, SHAPES, CPU, torch.float32)
+    options = (settings, SHAPES, Moment(CPU, torch.float32))
     assert graded_loss(logits_of(trainer.average.model, held_out, *options), held_out) < 0.5
 
 
@@ -220,36 +149,20 @@ def test_published_keeps_the_best_epoch_on_the_held_out_fold_and_stops(
     scores = iter([0.9, 0.5, 0.7, 0.6, 0.4])
     kept = []
 
-    def scored(self):
-        kept.append({k: v.clone() for k, v in self.average.model.state_dict().items()})
+    def scored(self, network, at):
+        kept.append({k: v.clone() for k, v in network.state_dict().items()})
         return next(scores)
 
-    monkeypatch.setattr(GraderTrainer, "choice_loss", scored)
-    settings = small(select="published", training={"epochs": 5, "patience": 2})
-    weights = train(tmp_path, cohort, settings, 0)
-    history = pd.read_csv(tmp_path / "0.csv")
+    monkeypatch.setattr(ViewTask, "choice", scored)
+    block = small_block(select="published", training={"epochs": 5, "patience": 2})
+    weights = train(tmp_path, cohort, block, 0)
+    history = pd.read_csv(weights.with_suffix(".csv"))
     assert history["choice_loss"].tolist() == [0.9, 0.5, 0.7, 0.6], "after two worse ones it ends"
     stored = load_file(weights)
     assert all(torch.equal(value, kept[1][name]) for name, value in stored.items())
-    seen = load_network(weights, settings, SHAPES, CPU)[1]
+    seen = read_weights(weights)[1]
     assert seen.chosen_on == ("s000", "s002", "s004", "s006")
     assert seen.trained_on == ("s001", "s003", "s005", "s007") == tuple(sorted(seen.refused))
-
-
-def test_an_inner_part_chooses_and_is_refused_too(tmp_path, cohort):
-    settings = small(select="inner", inner_share=0.5, training={"epochs": 1})
-    seen = load_network(train(tmp_path, cohort, settings, 0), settings, SHAPES, CPU)[1]
-    assert sorted([*seen.trained_on, *seen.chosen_on]) == ["s001", "s003", "s005", "s007"]
-    assert seen.refused == {"s001", "s003", "s005", "s007"} and seen.chosen_on
-    assert pd.read_csv(tmp_path / "0.csv")["choice_loss"].notna().all()
-
-
-def test_a_training_without_grades_is_refused(tmp_path, cohort):
-    labels = read_table(cohort["labels"], "labels")
-    write_table(tmp_path / "labels.parquet", labels.assign(grade=pd.NA), "labels")
-    bare = {**cohort, "labels": str(tmp_path / "labels.parquet")}
-    with pytest.raises(SpinegradeError, match="grader grader, fold 0: no study to learn from has"):
-        train(tmp_path, bare, small(), 0)
 
 
 def test_the_digest_tells_pixels_and_grades(tmp_path, cohort):

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from learner_helpers import predict_grades, train_fold
 from roi_helpers import write_crops
 from spinegrade.grade.views.settings import CropShape, Settings, settings_from_config
 from spinegrade.grade.views.stores import StorePaths
-from spinegrade.grade.views.training import train_two_stage
 from spinegrade.names import CONDITIONS, LUMBAR_LEVELS
 from spinegrade.settings import check_settings
 from spinegrade.tables import read_table, write_table
@@ -34,6 +34,11 @@ CROPS = {"canal": "canal_set", "foraminal": "foramen_set"}
 
 def small(architecture: str = "view_plain", **changed: Any) -> Settings:
     """A grader of the smallest network; ``changed`` are keys of its block."""
+    return settings_from_config("grader", small_block(architecture, **changed))
+
+
+def small_block(architecture: str = "view_plain", **changed: Any) -> dict[str, Any]:
+    """The block of the same."""
     condition = "foraminal"
     block = {
         "architecture": architecture,
@@ -54,7 +59,7 @@ def small(architecture: str = "view_plain", **changed: Any) -> Settings:
     config = yaml.safe_load((PROJECT / "workflow_config.yaml").read_text())
     config["two_stage"] = {"graders": {"grader": block}}
     check_settings(config)
-    return settings_from_config("grader", config["two_stage"]["graders"]["grader"])
+    return config["two_stage"]["graders"]["grader"]
 
 
 def write_cohort(folder: Path, studies: int = 8, folds: int = 2) -> dict[str, Any]:
@@ -139,27 +144,37 @@ def paths_of(cohort: dict[str, Any], settings: Settings) -> StorePaths:
     return StorePaths(arrays, tables, *(cohort["sequences"] if settings.sequence else ((), ())))
 
 
-def train(
-    folder: Path, cohort: dict[str, Any], settings: Settings, fold: int, **changed: Any
-) -> str:
-    """Train one fold with its outputs in ``folder``, and return the path of the weights."""
-    weights = str(folder / f"{fold}.safetensors")
-    arguments: dict[str, Any] = {
-        "settings": settings,
-        "shapes": SHAPES,
-        "fold": fold,
-        "studies_path": cohort["studies"],
-        "folds_path": cohort["folds"],
-        "labels_path": cohort["labels"],
-        "paths": paths_of(cohort, settings),
-        "weights_path": weights,
-        "history_path": str(folder / f"{fold}.csv"),
-        "checkpoint_path": str(folder / f"{fold}.pt"),
-        "code": "c0de",
-        "seed": 7,
-        "math_threads": 1,
-        "device": "cpu",
-        "checkpoint_minutes": 60,
+def inputs_of(cohort: dict[str, Any], block: dict[str, Any]) -> dict[str, list[str]]:
+    """Files of a cohort as a job of a grader has them."""
+    paths = paths_of(cohort, settings_from_config("grader", block))
+    found = {name: list(files) for name, files in paths._asdict().items()}
+    return found | {name: [cohort[name]] for name in ("studies", "folds")}
+
+
+GIVEN = {
+    "shapes": {
+        name: {
+            "slices": shape.slices,
+            "slice_margin": shape.slice_margin,
+            "pixels": [shape.rows, shape.cols],
+            "margin_px": shape.margin_px,
+        }
+        for name, shape in SHAPES.items()
     }
-    train_two_stage(**{**arguments, **changed})
-    return weights
+}
+
+
+def train(
+    folder: Path, cohort: dict[str, Any], block: dict[str, Any], fold: int, **run: Any
+) -> Path:
+    """Train one fold with its outputs in ``folder``, and return the path of the weights."""
+    inputs = inputs_of(cohort, block) | {"labels": [cohort["labels"]]}
+    return train_fold(folder, ("grade", "views"), "grader", fold, block, inputs, GIVEN, **run)
+
+
+def predict(
+    folder: Path, cohort: dict[str, Any], block: dict[str, Any], weights: list[str], **inputs: Any
+) -> dict[str, str]:
+    """Paths of what a grader predicts of the cohort; ``inputs`` replace the job's."""
+    given = inputs_of(cohort, block) | {"weights": weights} | inputs
+    return predict_grades(folder, ("grade", "views"), "grader", block, given, GIVEN)

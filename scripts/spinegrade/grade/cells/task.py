@@ -69,7 +69,9 @@ class CellTask:
         self.table = cells.table.iloc[self.places]
         self.studies = tuple(self.table["study"])
         self.grades = torch.from_numpy(self.table["grade"].to_numpy(np.int64))
-        self.weights = torch.from_numpy(loss_weights(self.table))
+        # Without a cell there is no weight either, and the caller refuses the task.
+        weights = loss_weights(self.table) if len(self.table) else np.zeros(0, np.float32)
+        self.weights = torch.from_numpy(weights)
         self.reader = BatchReader(cells, settings)
         self.loss = build_loss(settings.loss)
 
