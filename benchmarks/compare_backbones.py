@@ -14,7 +14,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,12 +28,19 @@ sys.path.insert(0, str(PROJECT / "scripts"))
 
 from spinegrade.crop.settings import roi_set_from_config  # noqa: E402
 from spinegrade.grade.cells.cells import CELL_KEY, Cells, load_cells, log_prior  # noqa: E402
-from spinegrade.grade.cells.network import predict_cells  # noqa: E402
-from spinegrade.grade.cells.settings import CropShape, Settings, settings_from_config  # noqa: E402
-from spinegrade.grade.cells.train import Trainer  # noqa: E402
+from spinegrade.grade.cells.settings import (  # noqa: E402
+    CropShape,
+    Settings,
+    plan_of,
+    settings_from_config,
+)
+from spinegrade.grade.cells.task import CellTask, predict_cells  # noqa: E402
 from spinegrade.metrics.rsna2024 import score  # noqa: E402
 from spinegrade.names import PROBABILITY_COLUMNS  # noqa: E402
 from spinegrade.runtime.torch_setup import prepare  # noqa: E402
+from spinegrade.training.engine import Training  # noqa: E402
+from spinegrade.training.streams import Streams  # noqa: E402
+from spinegrade.training.task import Moment  # noqa: E402
 
 DEFAULT = ["test_resnet", "lcnet_050", "mobilenetv3_small_050", "mobilenetv4_conv_small_050"]
 DEFAULT += ["resnet10t", "convnext_atto", "tf_efficientnet_lite0"]
@@ -59,36 +68,62 @@ def tabled(cells: pd.DataFrame, probabilities: np.ndarray) -> pd.DataFrame:
     return table
 
 
+class Trained(NamedTuple):
+    """A training at its end, and the processor seconds of its second epoch."""
+
+    training: Training
+    second_epoch_s: float
+
+
+def trained(
+    settings: Settings,
+    shapes: dict[str, CropShape],
+    cells: Cells,
+    studies: pd.Series,
+    fold: int,
+    seed: int,
+) -> Trained:
+    """One fold trained on the cells of ``studies``."""
+    task = CellTask(cells, settings, shapes, sorted(set(studies)))
+    streams = Streams(seed, "cells", settings.name, fold)
+    training = Training(task, plan_of(settings, fold), streams, torch.device("cpu"))
+    ends = [time.process_time()]
+    for parts in training.batches():
+        training.train_step(parts)
+        if training.step == 0:
+            ends.append(time.process_time())
+    return Trained(training, ends[2] - ends[1])
+
+
 def measure(
     settings: Settings, shapes: dict[str, CropShape], cells: Cells, seconds: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray, float, int]:
     """Out-of-fold probabilities, the cross-fitted prior's, mean seconds and epochs a fold."""
-    folds = sorted(cells.table["fold"].dropna().unique())
+    fold_of = cells.table["fold"].to_numpy(float, na_value=np.nan)
+    folds = sorted(set(fold_of[~np.isnan(fold_of)]))
     out_of_fold = np.full((len(cells.table), 3), np.nan)
     prior = out_of_fold.copy()
     device = torch.device("cpu")
     taken = 0.0
     epochs = settings.epochs
     for fold in map(int, folds):
+        inside = cells.table["study"][~np.isnan(fold_of) & (fold_of != fold)]
+        outside = np.flatnonzero(fold_of == fold)
         if seconds > 0 and fold == folds[0]:
-            probe = Trainer(settings, shapes, cells, fold, seed, device)
-            probe.train_epoch()
-            began = time.process_time()
-            probe.train_epoch()
-            epochs = max(2, round(seconds / (time.process_time() - began)))
-        chosen = Settings(**{**settings.__dict__, "epochs": epochs, "validate_every": epochs})
+            probe = trained(replace(settings, epochs=2), shapes, cells, inside, fold, seed)
+            epochs = max(2, round(seconds / probe.second_epoch_s))
+        chosen = replace(settings, epochs=epochs, validate_every=0)
         prepare(seed, 1, "cpu")
         began = time.process_time()
-        trainer = Trainer(chosen, shapes, cells, fold, seed, device)
-        for _ in range(epochs):
-            trainer.train_epoch()
+        made = trained(chosen, shapes, cells, inside, fold, seed)
         taken += (time.process_time() - began) / len(folds)
-        out_of_fold[trainer.outside] = predict_cells(
-            trainer.average.model, trainer.maker, trainer.outside, trainer.dtype
+        task, at = made.training.task, Moment(device, made.training.dtype)
+        out_of_fold[outside] = predict_cells(
+            made.training.average.model, task.reader, outside, shapes, at, settings
         )
-        logs = log_prior(cells.table.iloc[trainer.inside]).astype(float)
+        logs = log_prior(task.table).astype(float)
         plain = np.exp(logs) / np.exp(logs).sum(axis=-1, keepdims=True)
-        prior[trainer.outside] = plain[cells.condition, cells.level][trainer.outside]
+        prior[outside] = plain[cells.condition, cells.level][outside]
     return out_of_fold, prior, taken, epochs
 
 

@@ -1,9 +1,9 @@
 """Stage infer_keypoints: points of one detector in one shard, out of fold."""
 
 from spinegrade.localise.heatmap import kind  # noqa: F401
-from spinegrade.runtime.learner_jobs import predict_job
 from spinegrade.runtime.stage import run_stage
 from spinegrade.training.job import infer_localiser
+from spinegrade.training.stage_jobs import predict_job
 
 
 def main(job):

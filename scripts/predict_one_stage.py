@@ -1,9 +1,9 @@
 """Stage predict_one_stage: grades and points of one network, out of fold and of new studies."""
 
 from spinegrade.grade.volumes import kind  # noqa: F401
-from spinegrade.runtime.learner_jobs import predict_job
 from spinegrade.runtime.stage import run_stage
 from spinegrade.training.job import predict_grader
+from spinegrade.training.stage_jobs import predict_job
 
 
 def main(job):

@@ -1,9 +1,9 @@
 """Stage predict_two_stage: out-of-fold and new predictions of one grader of crops."""
 
 from spinegrade.grade.views import kind  # noqa: F401
-from spinegrade.runtime.learner_jobs import predict_job
 from spinegrade.runtime.stage import run_stage
 from spinegrade.training.job import predict_grader
+from spinegrade.training.stage_jobs import predict_job
 
 
 def main(job):

@@ -2,9 +2,9 @@
 
 from spinegrade.localise.axial_levels import kind as axial_levels  # noqa: F401
 from spinegrade.localise.coordinates import kind  # noqa: F401
-from spinegrade.runtime.learner_jobs import train_job
 from spinegrade.runtime.stage import run_stage
 from spinegrade.training.job import train_learner
+from spinegrade.training.stage_jobs import train_job
 
 
 def main(job):

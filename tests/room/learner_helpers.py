@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from spinegrade.training.engine import Training
+from spinegrade.training.fold_models import Cohort, FoldModels
 from spinegrade.training.job import infer_localiser, predict_grader, train_learner
 from spinegrade.training.jobs import PredictJob, Run, TrainJob
 from spinegrade.training.plan import Plan
+from spinegrade.training.record import FoldModel, Record
 from spinegrade.training.streams import Streams
 from spinegrade.training.task import Task
 
@@ -94,3 +96,28 @@ def trained(training: Training) -> Training:
         if training.is_done:
             break
     return training
+
+
+def stand_ins(
+    networks: Sequence[torch.nn.Module],
+    cohort: Cohort,
+    name: str = "net",
+    settings: Mapping[str, Any] | None = None,
+    **record: Any,
+) -> FoldModels[FoldModel]:
+    """Made-up ``networks`` as the models of folds 0, 1 ..., which have seen nothing."""
+    known = {"room": "", "kind": "", "code": "", "select": "last"}
+    empty = {"trained_on": (), "chosen_on": (), "extra": {}}
+    models = [
+        FoldModel(
+            network,
+            Record(
+                **{"name": name, "fold": fold, "settings": settings or {}}
+                | {**known, **empty, **record}
+            ),
+            CPU,
+            str(fold),
+        )
+        for fold, network in enumerate(networks)
+    ]
+    return FoldModels(name, models, cohort)

@@ -1,76 +1,50 @@
-"""Training and prediction by fold on made-up crops: it learns, resumes, and never leaks."""
+"""Graders of cells by fold on made-up crops: what they read, that they learn, who gets a row."""
 
 from __future__ import annotations
 
-import os
-import pydoc
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from killing import Killed, killed_at
-from roi_helpers import SHAPE, write_crops
-from safetensors.torch import load_file
-from spinegrade.errors import SpinegradeError
-from spinegrade.grade.cells import train as train_module
-from spinegrade.grade.cells.cells import Cells, files_of_sets, load_cells, log_prior, loss_weights
-from spinegrade.grade.cells.network import load_network, save_network
-from spinegrade.grade.cells.predict import predict
-from spinegrade.grade.cells.settings import (
-    CropShape,
-    check_classifiers,
-    settings_from_config,
+from cell_helpers import (
+    KIND,
+    SHAPES,
+    given_of,
+    inputs_of,
+    predict,
+    small,
+    small_block,
+    train,
+    write_cohort,
+    write_tables,
 )
-from spinegrade.grade.cells.train import Trainer, digest_of, train_fold, weighted_losses
+from learner_helpers import CPU, train_fold
+from roi_helpers import SHAPE, write_crops
+from spinegrade.errors import SpinegradeError
+from spinegrade.grade.cells.batches import BatchReader
+from spinegrade.grade.cells.cells import Cells, files_of_sets, load_cells, log_prior, loss_weights
+from spinegrade.grade.cells.settings import CropShape, check_classifiers
+from spinegrade.grade.cells.task import CellTask
 from spinegrade.names import FORAMINAL, PROBABILITY_COLUMNS, SPINAL, SUBARTICULAR
-from spinegrade.training.average import MovingAverage
-
-CPU = torch.device("cpu")
-SHAPES = {"canal": SHAPE, "canal_axial": SHAPE, "foramen": SHAPE}
+from spinegrade.tables import read_table, write_table
+from spinegrade.training.record import read_weights
 
 
-def settings(**more: object):
-    block = {
-        "views": {SPINAL: ["canal", "canal_axial"], FORAMINAL: ["foramen"]},
-        "backbone": "test_resnet",
-        "epochs": 2,
-        "batch_size": 16,
-        "validate_every": 2,
-    }
-    return settings_from_config("small", {**block, **more})
-
-
-def make_cells(folder, studies: int = 6) -> Cells:
-    files = write_crops(folder, "canal", [SPINAL], studies, seed=1)
-    files |= write_crops(folder, "canal_axial", [SPINAL], studies, axial=True, seed=1)
-    files |= write_crops(folder, "foramen", [FORAMINAL], studies, seed=2)
-    return load_cells(settings().views, SHAPES, files)
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
-def cells(tmp_path_factory) -> Cells:
-    return make_cells(tmp_path_factory.mktemp("crops"))
+def cohort(tmp_path_factory) -> dict:
+    return write_cohort(tmp_path_factory.mktemp("crops"))
 
 
-def train(folder, cells: Cells, fold: int, chosen=None, **more: object):
-    train_fold(
-        settings=chosen or settings(),
-        shapes=SHAPES,
-        cells=cells,
-        fold=fold,
-        weights=folder / f"{fold}.safetensors",
-        history=folder / f"{fold}.csv",
-        checkpoint=folder / f"{fold}.pt",
-        seed=5,
-        device="cpu",
-        **{"threads": 1} | more,
-    )
-    return folder / f"{fold}.safetensors"
+@pytest.fixture(scope="module")
+def cells(cohort) -> Cells:
+    return load_cells(small().views, SHAPES, cohort["crops"])
 
 
 def test_cells_know_their_crops(cells):
@@ -95,12 +69,11 @@ def test_a_cell_without_one_of_its_views_is_kept(tmp_path):
     views = {SPINAL: ["canal", "canal_axial"]}
     few = load_cells(views, SHAPES, files)
     assert len(few.table) == 20 and (few.rows["canal_axial"] == -1).sum() == 10
-    chosen = settings(views=views)
-    trainer = Trainer(chosen, SHAPES, few, 0, 1, CPU)
-    batch = trainer.maker.make(np.arange(20))
+    task = CellTask(few, small(views=views), SHAPES, ["s001", "s002"])
+    batch = BatchReader(few, small(views=views)).read(np.arange(20)).seen(SHAPES, CPU)
     assert len(batch.crops["canal"]) == 20 and len(batch.crops["canal_axial"]) == 10
     assert batch.heads["canal_axial"].tolist() == [1] * 10
-    assert trainer.network(*batch).shape == (20, 3)
+    assert task.network()(*batch).shape == (20, 3)
 
 
 def test_prior_and_loss_weights_by_hand():
@@ -120,21 +93,26 @@ def test_prior_and_loss_weights_by_hand():
 
 
 def test_an_untrained_network_predicts_the_prior(cells):
-    trainer = Trainer(settings(), SHAPES, cells, 0, 1, CPU)
-    trainer.network.eval()
-    logits = trainer.network(*trainer.maker.make(np.arange(30)))
-    prior = log_prior(cells.table.iloc[trainer.inside])
+    task = CellTask(cells, small(), SHAPES, ["s001", "s002", "s004", "s005"])
+    logits = task.network().eval()(*task.reader.read(np.arange(30)).seen(SHAPES, CPU))
+    prior = log_prior(task.table)
+    assert len(task) == 60 and set(task.studies) == {"s001", "s002", "s004", "s005"}
     expected = prior[cells.condition[:30], cells.level[:30]]
     np.testing.assert_allclose(logits.detach(), expected, atol=1e-6)
 
 
-def test_what_no_crop_taught_gets_no_row(tmp_path, cells, caplog):
+def test_what_no_crop_taught_gets_no_row(tmp_path, cohort, cells, caplog):
     """Without a canal label both canal views answer every crop with one constant."""
-    table = cells.table.copy()
-    table.loc[table["condition"] == SPINAL, "grade"] = pd.NA
-    untaught = replace(cells, table=table)
-    models = [train(tmp_path, untaught, fold, settings(epochs=1)) for fold in range(3)]
-    out_of_fold, new = predict(settings(), SHAPES, cells, models, seed=5, threads=1, device="cpu")
+    crops = dict(cohort["crops"])
+    for name in ("canal", "canal_axial"):
+        arrays, tables = crops[name]
+        bare = [tmp_path / f"{name}_{number}.parquet" for number in range(len(tables))]
+        for path, table in zip(bare, tables, strict=True):
+            write_table(path, read_table(table, "rois").assign(grade=pd.NA), "rois")
+        crops[name] = (arrays, bare)
+    untaught, block = {**cohort, "crops": crops}, small_block(epochs=1)
+    models = [train(tmp_path, untaught, block, fold) for fold in range(3)]
+    out_of_fold, new = predict(tmp_path, untaught, block, models)
     assert len(out_of_fold) == 6 * 10 and len(new) == 10
     assert set(out_of_fold["condition"]) == set(new["condition"]) == {FORAMINAL}
     assert "35 cells get no row" in caplog.text
@@ -146,181 +124,59 @@ def test_what_no_crop_taught_gets_no_row(tmp_path, cells, caplog):
 
 
 def test_a_small_network_learns_the_size_of_a_disc(tmp_path):
-    files = write_crops(tmp_path, "canal", [SPINAL], 36, new_studies=0)
-    views = {SPINAL: ["canal"]}
-    learnable = load_cells(views, SHAPES, files)
-    torch.set_num_threads(1)
-    chosen = settings(views=views, epochs=12, batch_size=32)
-    path = train(tmp_path, learnable, 0, chosen)
-    history = pd.read_csv(tmp_path / "0.csv")
-    assert history["epoch"].tolist() == list(range(1, 13))
-    trainer = Trainer(chosen, SHAPES, learnable, 0, 1, CPU)
-    table = learnable.table.iloc[trainer.outside]
-    prior = np.exp(log_prior(learnable.table.iloc[trainer.inside]))
-    baseline = prior[learnable.condition, learnable.level][trainer.outside]
-    losses, weights = weighted_losses(baseline, table)
-    assert history["held_out_loss"].iloc[-1] < 0.6 * (losses * weights).mean()
-    assert path.exists() and not (tmp_path / "0.pt").exists()
+    crops = write_crops(tmp_path, "canal", [SPINAL], 36, new_studies=0)
+    made = {"crops": crops, **write_tables(tmp_path, 36, 3, new_studies=0)}
+    block = small_block(views={SPINAL: ["canal"]}, epochs=12, batch_size=32, validate_every=5)
+    files, shapes = inputs_of(made, ["canal"]), given_of(["canal"])
+    path = train_fold(tmp_path, KIND, "small", 0, block, files, shapes)
+    history = pd.read_csv(path.with_suffix(".csv"))
+    assert history["epoch"].tolist() == list(range(12))
+    measured = history["held_out_loss"].notna()
+    assert history.loc[measured, "epoch"].tolist() == [4, 9, 11], "every five, and at the end"
+    learnable = load_cells({SPINAL: ["canal"]}, SHAPES, crops)
+    folds = read_table(made["folds"], "folds")
+    inside, outside = (
+        CellTask(learnable, small(views={SPINAL: ["canal"]}), SHAPES, list(studies))
+        for studies in (folds["study"][folds["fold"] != 0], folds["study"][folds["fold"] == 0])
+    )
+    prior = np.exp(log_prior(inside.table))[learnable.condition, learnable.level][outside.places]
+    chosen = prior[np.arange(len(prior)), outside.grades.numpy()]
+    baseline = (-np.log(chosen) * outside.weights.numpy()).mean()
+    assert history["held_out_loss"].iloc[-1] < 0.6 * baseline
 
 
 @pytest.mark.parametrize("pooling", ["channels", "attention", "gru"])
-def test_three_ways_to_pool_slices(tmp_path, cells, pooling):
+def test_three_ways_to_pool_slices(tmp_path, cohort, cells, pooling):
     head = {} if pooling == "channels" else {"hidden": 8}
-    chosen = settings(pooling=pooling, head=head, epochs=1, dropout=0.1)
-    paths = [train(tmp_path, cells, fold, chosen) for fold in range(3)]
-    out_of_fold, new = predict(chosen, SHAPES, cells, paths, 5, 1, "cpu")
+    block = small_block(pooling=pooling, head=head, epochs=1, dropout=0.1)
+    paths = [train(tmp_path, cohort, block, fold) for fold in range(3)]
+    out_of_fold, new = predict(tmp_path, cohort, block, paths)
     keys = ["study", "condition", "level", "side"]
     assert len(out_of_fold) == 6 * 15 and len(new) == 15
     assert set(new["study"]) == {"s006"} and new["fold"].isna().all()
     both = pd.concat([out_of_fold, new])[keys].sort_values(keys, ignore_index=True)
     pd.testing.assert_frame_equal(both, cells.table[keys])
     np.testing.assert_allclose(new[list(PROBABILITY_COLUMNS)].sum(axis=1), 1)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, cells) -> tuple[bytes, bytes]:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    weights = train(folder, cells, 1, DISTURBED, code="a").read_bytes()
-    return weights, (folder / "1.csv").read_bytes()
-
-
-# 60 cells in batches of 16: 4 steps an epoch, 12 in all; one average a step. Dropout and dropped
-# paths draw from the global generator, augmentation from the training's own.
-DISTURBED = settings(epochs=3, dropout=0.3, drop_path=0.2)
-MOMENTS = {
-    "before the first step": ("spinegrade.training.average.MovingAverage.update", 1, 0),
-    "in the first epoch": ("spinegrade.training.average.MovingAverage.update", 3, 2),
-    "in the second epoch": ("spinegrade.training.average.MovingAverage.update", 7, 6),
-    "at the last step": ("spinegrade.training.average.MovingAverage.update", 12, 11),
-    "while a checkpoint is written": ("os.fsync", 6, 5),
-    "while the held-out loss is measured": ("spinegrade.grade.cells.train.predict_cells", 1, 7),
-    "before the weights are written": ("spinegrade.grade.cells.train.save_network", 1, 12),
-    "between weights and history": ("pandas.DataFrame.to_csv", -1, 12),
-}
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_a_killed_training_ends_in_the_same_bytes(
-    tmp_path, cells, undisturbed, monkeypatch, moment
-):
-    place, call, kept = MOMENTS[moment]
-    owner, name = pydoc.locate(place.rpartition(".")[0]), place.rpartition(".")[2]
-    if call < 0:  # the last call, whose number the data digest decides
-        with monkeypatch.context() as patch:
-            calls = killed_at(patch, owner, name, -1)
-            train(tmp_path, cells, 1, DISTURBED, code="a")
-        call = len(calls)
-        (tmp_path / "1.safetensors").unlink()
-        (tmp_path / "1.csv").unlink()
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        killed_at(patch, owner, name, call)
-        train(tmp_path, cells, 1, DISTURBED, code="a", checkpoint_minutes=0)
-    assert (tmp_path / "1.pt").exists() == (kept > 0) and not (tmp_path / "1.csv").exists()
-    with monkeypatch.context() as patch:
-        steps = killed_at(patch, MovingAverage, "update", -1)
-        weights = train(tmp_path, cells, 1, DISTURBED, code="a").read_bytes()
-    assert len(steps) == 12 - kept, "what was done and kept was done again"
-    assert (weights, (tmp_path / "1.csv").read_bytes()) == undisturbed
-    assert not (tmp_path / "1.pt").exists()
-
-
-KILLS_ITSELF = """
-import os, signal, sys
-from pathlib import Path
-import test_classifiers_training as tests
-update, calls = tests.MovingAverage.update, []
-def killed(*arguments):
-    calls.append(1)
-    if len(calls) == 7:
-        os.kill(os.getpid(), signal.SIGKILL)
-    update(*arguments)
-tests.MovingAverage.update = killed
-folder = Path(sys.argv[1])
-cells = tests.make_cells(folder)
-tests.train(folder, cells, 1, tests.DISTURBED, code="a", checkpoint_minutes=0)
-"""
-
-
-def test_a_process_killed_outright_ends_in_the_same_bytes(tmp_path, cells, undisturbed, caplog):
-    command = [sys.executable, "-c", KILLS_ITSELF, str(tmp_path)]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": ":".join(sys.path)}, check=False)
-    assert done.returncode == -signal.SIGKILL
-    caplog.set_level("INFO")
-    weights = train(tmp_path, cells, 1, DISTURBED, code="a").read_bytes()
-    assert (weights, (tmp_path / "1.csv").read_bytes()) == undisturbed
-    assert "goes on after epoch 1 of 3 and 2 of 4 steps" in caplog.text
-
-
-def test_a_checkpoint_of_another_training_is_refused_by_name(tmp_path, cells, caplog, monkeypatch):
-    def leave_a_checkpoint():
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            killed_at(patch, train_module, "save_network", 1)
-            train(tmp_path, cells, 1, settings(epochs=1), code="a")
-
-    other = replace(cells, table=cells.table.assign(grade=cells.table["grade"].shift(1).fillna(0)))
-    for again, words in (
-        ({"code": "b"}, "other code: training starts anew"),
-        ({"chosen": settings(epochs=1, dropout=0.4)}, "settings (dropout 0.2, now 0.4)"),
-        ({"cells": other}, "other data: training starts anew"),
-        ({"threads": 2}, "other math_threads (1, now 2)"),
-    ):
-        caplog.clear()
-        leave_a_checkpoint()
-        given = {"cells": cells, "chosen": settings(epochs=1), "code": "a"} | again
-        train(tmp_path, fold=1, **given)
-        assert words in caplog.text
+    assert "prior" in read_weights(paths[0])[0], "which prediction needs"
+    other = small_block(backbone="test_vit2", pooling=pooling, head=head)
+    with pytest.raises(SpinegradeError, match="not the weights of small as configured"):
+        predict(tmp_path, cohort, other, paths)
 
 
 def test_the_digest_tells_every_crop_of_the_training(cells):
+    def digest_of(given):
+        return CellTask(given, small(), SHAPES, ["s000", "s001"]).digest()
+
     chosen = np.arange(20)
-    before = digest_of(cells, chosen)
-    assert digest_of(cells, chosen) == before
+    before = digest_of(cells)
+    assert digest_of(cells) == before
     store = cells.stores["canal"]
     row = cells.rows["canal"][chosen[cells.rows["canal"][chosen] >= 0][-1]]
     shard = int(np.searchsorted(store.starts, row, side="right")) - 1
     arrays = [np.array(array) for array in store.arrays]
     arrays[shard][row - store.starts[shard], 0, 0, 0] ^= 1
     stores = {**cells.stores, "canal": replace(store, arrays=arrays)}
-    assert digest_of(replace(cells, stores=stores), chosen) != before
-
-
-def test_no_model_predicts_what_it_was_trained_on(tmp_path, cells):
-    paths = [train(tmp_path, cells, fold) for fold in range(3)]
-    table = cells.table.copy()
-    # Study s001 was trained on by the model of fold 0; now it claims to be held out there.
-    table.loc[table["study"] == "s001", "fold"] = 0
-    with pytest.raises(SpinegradeError, match="trained on 1 studies that it is to predict, s001"):
-        predict(settings(), SHAPES, replace(cells, table=table), paths, 5, 1, "cpu")
-    with pytest.raises(SpinegradeError, match=r"no model for the folds \[2\]"):
-        predict(settings(), SHAPES, cells, paths[:2], 5, 1, "cpu")
-
-
-def test_weights_say_what_they_are(tmp_path, cells):
-    trainer = Trainer(settings(), SHAPES, cells, 2, 1, CPU)
-    assert trainer.trained_on == ["s000", "s001", "s003", "s004"]
-    path = tmp_path / "w.safetensors"
-    save_network(path, trainer.network, 2, trainer.trained_on)
-    _, fold, studies = load_network(path, settings(), SHAPES, CPU)
-    assert fold == 2 and studies == {"s000", "s001", "s003", "s004"}
-    assert "prior" in load_file(path)
-    with pytest.raises(SpinegradeError, match="not the weights of classifier small"):
-        load_network(path, settings(backbone="test_vit2"), SHAPES, CPU)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
-def test_training_on_a_device(tmp_path, cells, precision):
-    trainer = Trainer(settings(precision_cuda=precision), SHAPES, cells, 0, 5, torch.device("cuda"))
-    first = trainer.train_epoch()["train_loss"]
-    trainer.restore(trainer.state())
-    assert np.isfinite([first, trainer.train_epoch()["train_loss"]]).all()
-    assert trainer.scaler.is_enabled() == (precision == "float16")
-
-
-def test_an_empty_fold_is_refused(tmp_path, cells):
-    with pytest.raises(SpinegradeError, match=r"fold 7 has no graded cell with a crop held out"):
-        train(tmp_path, cells, 7)
+    assert digest_of(replace(cells, stores=stores)) != before
 
 
 def test_backbones_must_exist_and_views_fit_the_roi_sets():

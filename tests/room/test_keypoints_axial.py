@@ -10,12 +10,12 @@ import pytest
 from keypoint_helpers import affine_of, write_stack
 from spinegrade.errors import SpinegradeError
 from spinegrade.localise.heatmap.axial import candidates_of, find_axial
-from spinegrade.localise.heatmap.inference import models_of
 from spinegrade.localise.heatmap.levels import LevelPlace, guide_weights, level_places
 from spinegrade.localise.heatmap.offsets import fit_offsets
 from spinegrade.localise.heatmap.settings import check_detectors
 from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL
 from spinegrade.targets import TARGETS
+from spinegrade.training.fold_models import Cohort, FoldModels
 from spinegrade.volumes import Stack
 
 
@@ -104,10 +104,15 @@ def test_the_nearest_slice_of_all_stacks_wins_and_ties_are_kept(tmp_path: Path) 
 class Known:
     """A detector that finds its points in fixed grid pixels; surer on a brighter image."""
 
+    def __init__(self, fold: int) -> None:
+        self.fold, self.refused, self.path = fold, set(), str(fold)
+
     target = TARGETS["subarticular"]
     steps = None
     offsets = NOWHERE
-    settings = {"grid": {"slices": 3, "rows": 32, "cols": 32, "pixel_mm": 1.0, "slice_mm": 4.5}}  # noqa: RUF012
+
+    class settings:
+        grid = {"slices": 3, "rows": 32, "cols": 32, "pixel_mm": 1.0, "slice_mm": 4.5}  # noqa: RUF012
 
     class network:
         stride = 2
@@ -131,8 +136,9 @@ def test_points_are_found_listed_and_ties_go_to_the_surer(tmp_path: Path) -> Non
             point(FORAMINAL, "l4_l5", "left", 0, 0, -90, study="t"),
         ]
     )
-    studies = pd.DataFrame({"study": ["s", "t", "u"], "split": ["train", "test", "train"]})
-    found = find_axial("ax", [Known(), Known()], studies, {"s": 1}, stacks, levels, 15.0)
+    cohort = Cohort(["s", "t", "u"], frozenset("t"), {"s": 1, "v": 0})
+    detectors = FoldModels("ax", [Known(1), Known(0)], cohort)
+    found = find_axial(detectors, cohort.studies, stacks, levels, 15.0)
     table = pd.DataFrame(found.keypoints)
     assert table[["study", "series", "index", "level", "side", "source"]].values.tolist() == [
         ["s", "2", 2, "l2_l3", "left", "ax:fold_1"],
@@ -153,8 +159,8 @@ def test_points_are_found_listed_and_ties_go_to_the_surer(tmp_path: Path) -> Non
 
 def test_a_training_study_without_a_fold_is_refused_unless_models_are_foreign() -> None:
     with pytest.raises(SpinegradeError, match="study s: a training study without a fold"):
-        models_of("s", "train", {}, [], "d")
-    assert models_of("s", "train", None, [], "d") == ([], "d:mean")
+        FoldModels("d", [], Cohort(["s"], frozenset(), {})).of("s")
+    assert FoldModels("d", [], Cohort(["s"], frozenset("s"), None)).of("s") == ([], "d:mean")
 
 
 def test_detectors_that_do_not_fit_together_are_refused() -> None:

@@ -5,23 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from one_stage_helpers import samples_of, small, train, write_cohort
-from spinegrade.errors import SpinegradeError
+from learner_helpers import CPU, stand_ins
+from one_stage_helpers import samples_of, small, small_block, train, write_cohort
 from spinegrade.geometry.affine import to_mm
-from spinegrade.grade.volumes import predict as predict_module
+from spinegrade.grade.volumes import kind
 from spinegrade.grade.volumes.answers import Looks, look, mean_answer
 from spinegrade.grade.volumes.canvas import CanvasGeometry
-from spinegrade.grade.volumes.network import Seen, load_network
-from spinegrade.grade.volumes.predict import predict
 from spinegrade.grade.volumes.reading import read_packed
-from spinegrade.grade.volumes.trainer import OneStageTrainer
+from spinegrade.grade.volumes.task import build_network
 from spinegrade.models.one_stage_canal import CanalOutput
 from spinegrade.models.one_stage_foraminal import ForaminalOutput
 from spinegrade.names import PROBABILITY_COLUMNS
 from spinegrade.tables import read_table
+from spinegrade.training.fold_models import Cohort
+from spinegrade.training.record import read_weights
+from spinegrade.training.task import Moment
 from spinegrade.volumes import load_stacks
 
-CPU = torch.device("cpu")
+AT = Moment(CPU, torch.float32)
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +58,7 @@ class Foraminal(torch.nn.Module):
 
 def test_an_answer_by_hand():
     slices = torch.zeros(8, 64, 64, dtype=torch.uint8)
-    found = look(Foraminal(), slices, [8], small("foraminal"), CPU, torch.float32)
+    found = look(Foraminal(), slices, [8], small("foraminal"), AT)
     assert found.plain is None
     # A mask pixel is 4 canvas px: (8 + 1/2) * 4 - 1/2.
     np.testing.assert_allclose(found.final.points[0, 0], [33.5, 25.5, 0])
@@ -77,7 +78,7 @@ def test_confidence_is_the_probability_near_the_point():
             return ForaminalOutput(chances.log(), points, torch.zeros(1, 10, 3))
 
     slices = torch.zeros(4, 64, 64, dtype=torch.uint8)
-    found = look(Spread(), slices, [4], small("foraminal"), CPU, torch.float32)
+    found = look(Spread(), slices, [4], small("foraminal"), AT)
     np.testing.assert_allclose(found.final.confidence, 0.75, atol=1e-6)
 
 
@@ -92,7 +93,7 @@ def test_canal_confidence_is_that_in_the_plane_times_that_along_the_slices():
             return CanalOutput(along, maps.log(), points, third, torch.full((1, 3, 16, 16), 1 / 3))
 
     slices = torch.zeros(4, 64, 64, dtype=torch.uint8)
-    found = look(Spread(), slices, [4], small("canal"), CPU, torch.float32)
+    found = look(Spread(), slices, [4], small("canal"), AT)
     np.testing.assert_allclose(found.final.confidence, 0.6 * 0.8, atol=1e-6)
 
 
@@ -101,10 +102,10 @@ def test_a_mirrored_patient_has_the_mirrored_answer_under_left_right(target, coh
     settings = small(target, tta="left_right")
     samples = samples_of(cohort if target == "foraminal" else canal_cohort, settings)
     torch.manual_seed(3)
-    network = OneStageTrainer(samples, settings, 0, 1, CPU).network.eval()
-    slices, lengths, *_ = read_packed(samples, np.array([0, 1]), False)
+    network = build_network(settings).eval()
+    slices, lengths, *_ = read_packed(samples, np.array([0, 1]))
     turned = torch.cat([part.flip(0) for part in slices.split(lengths)])
-    with_tta = [look(network, s, lengths, settings, CPU, torch.float32) for s in (slices, turned)]
+    with_tta = [look(network, s, lengths, settings, AT) for s in (slices, turned)]
     mirror = list(settings.points.mirror)
     own, other = (one.final for one in with_tta)
     np.testing.assert_allclose(own.points[..., :2], other.points[:, mirror, :2], atol=1e-4)
@@ -121,44 +122,59 @@ def test_a_mirrored_patient_has_the_mirrored_answer_under_left_right(target, coh
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, cohort) -> list[str]:
     folder = tmp_path_factory.mktemp("trained")
-    settings = small("foraminal", training={"epochs": 1})
-    return [train(folder, cohort, settings, fold) for fold in range(2)]
+    block = small_block("foraminal", training={"epochs": 1})
+    return [str(train(folder, cohort, block, fold)) for fold in range(2)]
 
 
-def predicted(cohort, weights, settings=None, **more):
-    studies = read_table(cohort["studies"], "studies")
-    folds = read_table(cohort["folds"], "folds")
-    given = {
-        "settings": settings or small("foraminal", training={"epochs": 1}),
-        "stacks": load_stacks([cohort["stacks"]]),
-        "studies": studies,
-        "folds": dict(zip(folds["study"], folds["fold"].astype(int), strict=True)),
-        "weights": weights,
-        "device": CPU,
-    }
-    return predict(**given | more)
+def everyone(cohort, studies=None, folds=True) -> Cohort:
+    table = read_table(cohort["studies"], "studies")
+    names = sorted(studies or table["study"])
+    if not folds:
+        return Cohort(names, frozenset(names), None)
+    of_fold = read_table(cohort["folds"], "folds")
+    by_study = dict(zip(of_fold["study"], of_fold["fold"].astype(int), strict=True))
+    return Cohort(names, frozenset(table.loc[table["split"] == "test", "study"]), by_study)
+
+
+def networks_of(trained, settings):
+    found = []
+    for path in trained:
+        weights, record = read_weights(path)
+        network = kind.network_of(settings, None, record, weights)
+        network.load_state_dict(weights)
+        found.append(network.eval())
+    return found
+
+
+def predicted(cohort, networks, settings=None, stacks=None, of=None):
+    settings = settings or small("foraminal", training={"epochs": 1})
+    stacks = load_stacks([cohort["stacks"]]) if stacks is None else stacks
+    opened = kind.Opened(stacks, None, None, None, None)
+    of = of or everyone(cohort)
+    return kind.predict(settings, opened, stand_ins(networks, of), of.studies)
 
 
 def test_each_study_by_the_network_that_never_saw_it(cohort, trained):
     settings = small("foraminal", training={"epochs": 1}, tta="left_right")
-    found = predicted(cohort, trained, settings)
-    table, keypoints = found.final
-    assert len(table) == 9 * 10 and len(keypoints) == 9 * 10 and found.rejected.empty
+    networks = networks_of(trained, settings)
+    found = predicted(cohort, networks, settings)
+    table, keypoints = found.predictions, found.tables["keypoints"][0]
+    assert len(table) == 9 * 10 and len(keypoints) == 9 * 10
+    assert found.tables["rejected"][0].empty
     assert set(table["classifier"]) == {"net"}
     assert table.loc[table["study"] == "s08", "fold"].isna().all()
     np.testing.assert_allclose(table[list(PROBABILITY_COLUMNS)].sum(axis=1), 1)
     sources = keypoints.groupby("study")["source"].agg(lambda s: set(s).pop())
     assert sources["s02"] == "net:fold_0" and sources["s03"] == "net:fold_1"
     assert sources["s08"] == "net:mean"
-    assert len(found.plain.predictions) == 90
+    assert len(found.tables["plain"][0]) == 80, "out of fold alone"
     # By hand: study s03 is of fold 1, so network 1 alone; s08 is new, so the mean of both and of
     # its two series, which hold the same pixels.
     stacks = {(s.study, s.series): s for s in load_stacks([cohort["stacks"]])}
-    networks = [load_network(path, settings, CPU)[0] for path in trained]
 
     def grades(network, study):
         made = training_like(stacks[study, "1"], settings)
-        return look(network, made, [8], settings, CPU, torch.float32).final.grades[0]
+        return look(network, made, [8], settings, AT).final.grades[0]
 
     columns = list(PROBABILITY_COLUMNS)
     s03 = table[table["study"] == "s03"][columns].to_numpy()
@@ -174,14 +190,10 @@ def training_like(stack, settings):
     return torch.from_numpy(on_canvas(stack, settings.canvas_px))
 
 
-def test_a_keypoint_by_hand_in_pixels_and_in_mm(cohort, trained, monkeypatch):
-    stub = Foraminal()
-    seen = Seen("net", "foraminal", 0, "last", "a", (), ())
-    monkeypatch.setattr(
-        predict_module, "load_models", lambda *_: [predict_module.Model(stub, seen)]
-    )
-    found = predicted(cohort, trained, folds=None)
-    row = found.final.keypoints[found.final.keypoints["study"] == "s00"].iloc[2]
+def test_a_keypoint_by_hand_in_pixels_and_in_mm(cohort):
+    found = predicted(cohort, [Foraminal()], of=everyone(cohort, folds=False))
+    keypoints = found.tables["keypoints"][0]
+    row = keypoints[keypoints["study"] == "s00"].iloc[2]
     assert (row["level"], row["side"], row["index"]) == ("l3_l4", "left", 2)
     # Mask (10, 6) is canvas (41.5, 25.5). The stack of 40 x 32 px lies on the canvas as 64 x 51,
     # its first column at 6: x (41.5 - 6 + .5) * 32 / 51 - .5, y (25.5 + .5) * 40 / 64 - .5.
@@ -198,7 +210,7 @@ def test_of_several_series_grades_are_averaged_and_points_taken_where_surest(
     cohort, trained, monkeypatch
 ):
     answers = iter(range(100))
-    real = predict_module.look
+    real = kind.look
 
     def told(*arguments, **more):
         number = next(answers)
@@ -209,29 +221,21 @@ def test_of_several_series_grades_are_averaged_and_points_taken_where_surest(
         return Looks(found._replace(grades=grades, confidence=found.confidence * 0 + number / 9),
                      None)  # fmt: skip
 
-    monkeypatch.setattr(predict_module, "look", told)
-    studies = read_table(cohort["studies"], "studies")
-    found = predicted(cohort, trained, studies=studies[studies["study"] == "s01"]).final
+    monkeypatch.setattr(kind, "look", told)
+    networks = networks_of(trained, small("foraminal", training={"epochs": 1}))
+    found = predicted(cohort, networks, of=everyone(cohort, ["s01"]))
     columns = list(PROBABILITY_COLUMNS)
     np.testing.assert_allclose(found.predictions[columns], [[0.5, 0.5, 0]] * 10)
-    assert set(found.keypoints["series"]) == {"2"}
+    assert set(found.tables["keypoints"][0]["series"]) == {"2"}
 
 
-def test_no_network_predicts_what_it_has_seen(cohort, trained):
-    folds = {f"s{k:02d}": k % 2 for k in range(8)}
-    with pytest.raises(SpinegradeError, match="trained on 1 studies that it is to predict, s01"):
-        predicted(cohort, trained, folds={**folds, "s01": 0})
-    with pytest.raises(SpinegradeError, match="trained on 4 studies that it is to predict, s01"):
-        predicted(cohort, trained, folds=None)
-    with pytest.raises(SpinegradeError, match=r"no weights for the folds \[1\]"):
-        predicted(cohort, trained[:1])
-
-
-def test_a_study_without_the_series_is_rejected_by_name(cohort, trained):
+def test_a_study_without_the_series_is_rejected_by_name(cohort):
     stacks = [s for s in load_stacks([cohort["stacks"]]) if s.study != "s04"]
-    found = predicted(cohort, trained, stacks=stacks)
-    assert found.rejected["study"].tolist() == ["s04"]
-    assert found.rejected["code"].tolist() == ["KEYPOINTS_NO_SERIES"]
-    assert "s04" not in set(found.final.predictions["study"])
-    nothing = predicted(cohort, trained, stacks=[])
-    assert len(nothing.rejected) == 9 and nothing.final.predictions.empty
+    networks = [Foraminal(), Foraminal()]
+    found = predicted(cohort, networks, stacks=stacks)
+    rejected = found.tables["rejected"][0]
+    assert rejected["study"].tolist() == ["s04"]
+    assert rejected["code"].tolist() == ["KEYPOINTS_NO_SERIES"]
+    assert "s04" not in set(found.predictions["study"])
+    nothing = predicted(cohort, networks, stacks=[])
+    assert len(nothing.tables["rejected"][0]) == 9 and nothing.predictions.empty

@@ -15,13 +15,12 @@ import torch
 import yaml
 from snakemake.utils import update_config
 from spinegrade.combine.stage import EnsembleOutputs, EnsembleSettings, fit_ensemble
-from spinegrade.grade.views.predict import predict_two_stage
-from spinegrade.grade.views.settings import CropShape, settings_from_config
+from spinegrade.grade.views.settings import CropShape
 from spinegrade.names import PROBABILITY_COLUMNS
 from spinegrade.settings import check_settings
 from spinegrade.tables import read_table
 from spinegrade.training.checkpoint import Checkpoint
-from two_stage_helpers import SHAPES, paths_of, train, write_cohort
+from two_stage_helpers import SHAPES, given_of, predict, train, write_cohort
 
 PROJECT = Path(__file__).resolve().parents[2]
 RECIPES = ("two_stage_sagittal", "two_stage_axial", "two_stage_all_view")
@@ -89,34 +88,23 @@ def test_it_trains_two_steps_and_predicts(name, cohort, tables, tmp_path, monkey
     # A fold learns from two studies, which are ten levels.
     rows = 5 if block["architecture"] == "all_view" else 1
     block["training"] |= {"epochs": 1, "schedule_epochs": 1, "batch_size": rows, "accumulate": 1}
-    settings = settings_from_config(name, block)
-    weights = [train(tmp_path, cohort, settings, fold, shapes=shapes) for fold in (0, 1)]
-    predict_two_stage(
-        settings=settings,
-        shapes=shapes,
-        studies_path=cohort["studies"],
-        folds_path=cohort["folds"],
-        paths=paths_of(cohort, settings),
-        weights_paths=weights,
-        out_of_fold_path=str(tables / f"{name}.oof.parquet"),
-        new_path=str(tables / f"{name}.new.parquet"),
-        seed=7,
-        math_threads=1,
-        device="cpu",
-    )
+    given = given_of(shapes)
+    weights = [train(tmp_path, cohort, block, fold, name, given) for fold in (0, 1)]
+    predict(tables, cohort, block, [str(path) for path in weights], name, given)
     for path in weights:
-        Path(path).unlink()  # the largest are some 300 MB
-    found = read_table(tables / f"{name}.oof.parquet", "predictions")
+        path.unlink()  # the largest are some 300 MB
+    found = read_table(tables / f"{name}_out_of_fold.parquet", "predictions")
     assert set(found["study"]) == {f"s{number:03d}" for number in range(4)}
     assert found[list(PROBABILITY_COLUMNS)].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-6)
 
 
 def test_they_join_the_ensemble(cohort, tables, tmp_path) -> None:
-    names = [name for name in GRADERS if (tables / f"{name}.new.parquet").exists()]
+    names = [name for name in GRADERS if (tables / f"{name}_new.parquet").exists()]
     if len(names) < len(GRADERS):
         pytest.skip("some graders were not asked to predict")
     files = {
-        name: [str(tables / f"{name}.{part}.parquet") for part in ("oof", "new")] for name in names
+        name: [str(tables / f"{name}_{part}.parquet") for part in ("out_of_fold", "new")]
+        for name in names
     }
     parts = (
         "weights.json",

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from regressor_helpers import infer, small, train, write_spines
+from regressor_helpers import infer, small, small_block, train, write_spines
 from spinegrade.errors import SpinegradeError
-from spinegrade.localise.coordinates import inference
+from spinegrade.localise.coordinates import find
 from spinegrade.localise.coordinates.checks import check_regressors
 from spinegrade.localise.coordinates.samples import image_of, training_samples
 from spinegrade.localise.coordinates.task import PointTask
@@ -66,11 +66,11 @@ def test_axial_series_are_seen_from_head_to_feet(cohort: dict[str, str]) -> None
 def test_the_middle_slice_tells_the_points_of_both_sides(
     cohort: dict[str, str], tmp_path: Path
 ) -> None:
-    settings = small(kind="sagittal_2d", target="foraminal")
-    weights = [train(tmp_path, cohort, settings, fold) for fold in range(2)]
-    keypoints_path, _ = infer(tmp_path, cohort, "net", weights, entries="published")
+    block = small_block(kind="sagittal_2d", target="foraminal")
+    weights = [train(tmp_path, cohort, block, fold) for fold in range(2)]
+    keypoints_path, _ = infer(tmp_path, cohort, weights, {**block, "entries": "published"})
     published = read_table(keypoints_path, "keypoints")
-    keypoints_path, _ = infer(tmp_path, cohort, "net", weights)
+    keypoints_path, _ = infer(tmp_path, cohort, weights, block)
     table = read_table(keypoints_path, "keypoints")
     assert len(table) == 13 * 10 and set(table["condition"]) == {FORAMINAL}
     sides = {side: rows.reset_index() for side, rows in table.groupby("side")}
@@ -87,14 +87,14 @@ def test_the_middle_slice_tells_the_points_of_both_sides(
 def test_every_axial_series_gets_all_points(
     cohort: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = small(kind="axial_3d")
-    weights = [train(tmp_path, cohort, settings, fold) for fold in range(2)]
+    block = small_block(kind="axial_3d")
+    weights = [train(tmp_path, cohort, block, fold) for fold in range(2)]
     found = np.zeros((1, 10, 3))
     found[0, :, 0], found[0, :, 1] = 20.0, 8.0
     found[0, :, 2] = [0.0, 0.25, 0.5, 0.75, 2.0] * 2
-    monkeypatch.setattr(inference, "regress", lambda *_: found)
+    monkeypatch.setattr(find, "regress", lambda *_: found)
     stacks = load_stacks([cohort["stacks"]])
-    keypoints_path, rejected_path = infer(tmp_path, cohort, "net", weights)
+    keypoints_path, rejected_path = infer(tmp_path, cohort, weights, block)
     table = read_table(keypoints_path, "keypoints")
     assert read_table(rejected_path, "rejected")["study"].tolist() == ["s03"]
     assert len(table) == 12 * 10 and set(table["condition"]) == {SUBARTICULAR}
@@ -124,7 +124,7 @@ def test_a_point_told_in_several_series_is_measured_where_it_is_surest() -> None
 def test_slices_are_read_once_each(cohort: dict[str, str]) -> None:
     settings = small(kind="sagittal_2d", target="canal")
     samples = samples_of(cohort, settings, ["s00", "s01"])
-    batch = PointTask(samples, settings).read(np.array([1, 0]))
+    batch = PointTask(samples, settings).read(np.array([1, 0]), 0)
     assert batch.images.shape == (2, 1, 1, 32, 32)
     assert torch.equal(batch.points[0], torch.from_numpy(samples.points[1]))
 

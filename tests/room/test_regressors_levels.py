@@ -10,23 +10,22 @@ import numpy as np
 import pytest
 import torch
 from keypoint_helpers import affine_of, write_stack
-from regressor_helpers import filled, infer, small, train, write_spines
+from learner_helpers import CPU, stand_ins
+from regressor_helpers import filled, infer, small, small_block, train, write_spines
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import to_mm
-from spinegrade.localise.coordinates import level_inference
+from spinegrade.localise.axial_levels import find
+from spinegrade.localise.axial_levels.find import find_levels, side_chances
+from spinegrade.localise.axial_levels.levels import read_slices, sequence_of, training_sequences
+from spinegrade.localise.axial_levels.task import LevelTask, varied
 from spinegrade.localise.coordinates.checks import check_regressors
-from spinegrade.localise.coordinates.level_inference import find_levels, side_chances
-from spinegrade.localise.coordinates.level_task import LevelTask, varied
-from spinegrade.localise.coordinates.levels import (
-    read_slices,
-    sequence_of,
-    training_sequences,
-)
-from spinegrade.localise.coordinates.network import Regressor, Seen, load_regressor, save_regressor
+from spinegrade.localise.coordinates.settings import Settings
 from spinegrade.tables import read_table
+from spinegrade.training.fold_models import Cohort
+from spinegrade.training.record import FoldModel, read_weights, save_weights
+from spinegrade.training.task import Moment
 from spinegrade.volumes import load_stacks
 
-CPU = torch.device("cpu")
 LEVEL_KEYS = {
     "kind": "axial_levels",
     "depth": None,
@@ -97,11 +96,12 @@ def test_a_mirror_exchanges_left_and_right_unless_as_published(
         task = LevelTask(training_sequences(settings, stacks, landmarks, ["s00"]), settings)
         seen = {}
         monkeypatch.setattr(
-            "spinegrade.localise.coordinates.level_task.varied",
+            "spinegrade.localise.axial_levels.task.varied",
             lambda slices, *_: (slices.float() / 127.5 - 1, True),
         )
         task.loss = lambda *given, seen=seen: seen.update(counted=given[4]) or torch.zeros(3)
-        task.losses(task.build_network(), task.read(np.array([0])), CPU, torch.Generator())
+        at = Moment(CPU, torch.float32, 0, torch.Generator())
+        task.losses(task.network(), task.read(np.array([0]), 0), at)
         assert seen["counted"].any(dim=2).any(dim=0).tolist() == [side == 0, side == 1]
 
 
@@ -120,6 +120,11 @@ def test_slices_are_varied_alike_and_mirrored_as_told() -> None:
     assert mirrored_seen == {True, False}
 
 
+def stand_in(network: torch.nn.Module, settings: Settings) -> FoldModel:
+    nobody = Cohort([], frozenset(), None)
+    return stand_ins([network], nobody, settings=settings.as_dict()).models[0]
+
+
 class Told(torch.nn.Module):
     """Points of levels at slices 2, 6, 10 ... of a series, by the logits of one answer."""
 
@@ -132,10 +137,8 @@ class Told(torch.nn.Module):
 
 
 def test_rows_by_hand(cohort: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = small(**LEVEL_KEYS, flips="published")
-    seen = Seen(0, "a", (), ())
-    telling = Regressor(Told(), settings, seen, CPU, "levels")
-    placing = Regressor(torch.nn.Identity(), small(**XY_KEYS), seen, CPU, "xy")
+    telling = stand_in(Told(), small(**LEVEL_KEYS, flips="published"))
+    placing = stand_in(torch.nn.Identity(), small(**XY_KEYS))
     shown = []
 
     def regress(models, looks):
@@ -144,7 +147,7 @@ def test_rows_by_hand(cohort: dict[str, str], monkeypatch: pytest.MonkeyPatch) -
         # Left point at (20, 8), right point at (10, 9) of the frame.
         return np.tile(np.array([[20.0, 8.0], [10.0, 9.0]]), (len(looks), 1, 1))
 
-    monkeypatch.setattr(level_inference, "regress", regress)
+    monkeypatch.setattr(find, "regress", regress)
     stack = load_stacks([cohort["stacks"]])[0]
     rows = find_levels([telling], [placing], [stack], "levels:fold_0")
     assert shown == [2, 6, 10, 14, 18] and len(rows) == 10
@@ -172,12 +175,11 @@ def test_a_reversed_look_has_its_sides_exchanged() -> None:
 
     slices = torch.zeros(2, 32, 32, dtype=torch.uint8)
     slices[:, :, 16:] = 255
-    seen = Seen(0, "a", (), ())
-    fixed = Regressor(Brightest(), small(**LEVEL_KEYS), seen, CPU, "levels")
+    fixed = stand_in(Brightest(), small(**LEVEL_KEYS))
     chances = side_chances([fixed], slices)
     sure = 1 / (1 + math.exp(-4))
     assert chances[0, :, 0].tolist() == pytest.approx([sure, 1 - sure])
-    published = replace(fixed, settings=small(**LEVEL_KEYS, flips="published"))
+    published = stand_in(Brightest(), small(**LEVEL_KEYS, flips="published"))
     mixed = side_chances([published], slices)
     assert mixed[0, 0, 0] == pytest.approx(1 / (1 + math.exp(-4 / 3)))
 
@@ -189,7 +191,7 @@ def trained(
     folder = tmp_path_factory.mktemp("trained")
     torch.set_num_threads(1)
     made = [
-        [train(folder, cohort, small(name, **keys), fold) for fold in range(2)]
+        [train(folder, cohort, small_block(name, **keys), fold, name) for fold in range(2)]
         for name, keys in (("levels", LEVEL_KEYS), ("xy", XY_KEYS))
     ]
     return made[0], made[1]
@@ -201,7 +203,7 @@ def test_each_study_by_both_networks_that_never_saw_it(
     levels, xy = trained
     history = Path(levels[0]).with_suffix(".csv").read_text().splitlines()
     assert history[0] == "epoch,learning_rate,loss,level,side,place,choice_loss"
-    path, _ = infer(tmp_path, cohort, "levels", levels, xy_from="xy", xy_paths=xy)
+    path, _ = infer(tmp_path, cohort, levels, small_block(**LEVEL_KEYS), "levels", "xy", xy)
     table = read_table(path, "keypoints")
     assert len(table) == 5 * 10 and (table["confidence"] < 1).all()
     sources = table.groupby("study")["source"].agg(set)
@@ -212,12 +214,12 @@ def test_a_leak_through_xy_from_is_refused(
     cohort: dict[str, str], trained: tuple[list[str], list[str]], tmp_path: Path
 ) -> None:
     levels, xy = trained
-    model = load_regressor(xy[0], "xy", CPU)
     planted = str(tmp_path / "planted.safetensors")
-    seen = replace(model.seen, trained_on=(*model.seen.trained_on, "s00"))
-    save_regressor(planted, model.network.state_dict(), model.settings, seen)
+    weights, record = read_weights(xy[0])
+    save_weights(planted, weights, replace(record, trained_on=(*record.trained_on, "s00")))
     with pytest.raises(SpinegradeError, match=r"planted.safetensors was trained on 1 .* s00"):
-        infer(tmp_path, cohort, "levels", levels, xy_from="xy", xy_paths=[planted, xy[1]])
+        both = [planted, xy[1]]
+        infer(tmp_path, cohort, levels, small_block(**LEVEL_KEYS), "levels", "xy", both)
 
 
 def test_levels_name_what_tells_x_and_y() -> None:

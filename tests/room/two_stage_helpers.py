@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -151,30 +152,47 @@ def inputs_of(cohort: dict[str, Any], block: dict[str, Any]) -> dict[str, list[s
     return found | {name: [cohort[name]] for name in ("studies", "folds")}
 
 
-GIVEN = {
-    "shapes": {
-        name: {
-            "slices": shape.slices,
-            "slice_margin": shape.slice_margin,
-            "pixels": [shape.rows, shape.cols],
-            "margin_px": shape.margin_px,
+def given_of(shapes: Mapping[str, CropShape]) -> dict[str, Any]:
+    """Shapes of crops and sequences as a job has them."""
+    return {
+        "shapes": {
+            name: {
+                "slices": shape.slices,
+                "slice_margin": shape.slice_margin,
+                "pixels": [shape.rows, shape.cols],
+                "margin_px": shape.margin_px,
+            }
+            for name, shape in shapes.items()
         }
-        for name, shape in SHAPES.items()
     }
-}
+
+
+GIVEN = given_of(SHAPES)
 
 
 def train(
-    folder: Path, cohort: dict[str, Any], block: dict[str, Any], fold: int, **run: Any
+    folder: Path,
+    cohort: dict[str, Any],
+    block: dict[str, Any],
+    fold: int,
+    name: str = "grader",
+    given: dict[str, Any] = GIVEN,
+    **run: Any,
 ) -> Path:
     """Train one fold with its outputs in ``folder``, and return the path of the weights."""
     inputs = inputs_of(cohort, block) | {"labels": [cohort["labels"]]}
-    return train_fold(folder, ("grade", "views"), "grader", fold, block, inputs, GIVEN, **run)
+    return train_fold(folder, ("grade", "views"), name, fold, block, inputs, given, **run)
 
 
 def predict(
-    folder: Path, cohort: dict[str, Any], block: dict[str, Any], weights: list[str], **inputs: Any
+    folder: Path,
+    cohort: dict[str, Any],
+    block: dict[str, Any],
+    weights: list[str],
+    name: str = "grader",
+    given: dict[str, Any] = GIVEN,
+    **inputs: Any,
 ) -> dict[str, str]:
     """Paths of what a grader predicts of the cohort; ``inputs`` replace the job's."""
-    given = inputs_of(cohort, block) | {"weights": weights} | inputs
-    return predict_grades(folder, ("grade", "views"), "grader", block, given, GIVEN)
+    files = inputs_of(cohort, block) | {"weights": weights} | inputs
+    return predict_grades(folder, ("grade", "views"), name, block, files, given)

@@ -18,15 +18,13 @@ from spinegrade.cohort.csv_file import read_csv_file
 from spinegrade.cohort.problems import Problems
 from spinegrade.errors import SpinegradeError
 from spinegrade.grade.cells.cells import open_store
-from spinegrade.grade.cells.network import load_network
-from spinegrade.grade.cells.settings import CropShape, settings_from_config
-from spinegrade.localise.heatmap.detector import load_detector
+from spinegrade.grade.cells.settings import CropShape
 from spinegrade.models import timm_backbone
-from spinegrade.names import SPINAL
 from spinegrade.phantom.statistics import load_statistics
 from spinegrade.report.crops import contact_sheets
 from spinegrade.runtime.files import read_json
 from spinegrade.tables import empty_table, read_table, read_tables, write_table
+from spinegrade.training.record import read_weights
 from spinegrade.volumes import load_stacks, open_volume
 from unsafe_code import project_files, unsafe_in, unsafe_in_rules
 
@@ -172,11 +170,6 @@ def read_crops(path: Path) -> None:
     open_store(SHAPE, [path], [table])
 
 
-def read_grader(path: Path) -> None:
-    block = {"views": {SPINAL: ["canal"]}, "backbone": "test_resnet"}
-    load_network(path, settings_from_config("small", block), {"canal": SHAPE}, CPU)
-
-
 def read_backbone(path: Path) -> None:
     network = torch.nn.Linear(2, 2)
     timm_backbone.load_weights(network, "linear", path, 1)
@@ -194,8 +187,7 @@ def read_csv(path: Path) -> None:
 
 # By what it is: the name under which the file is found, and what opens it in the project.
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "weights of a detector": ("w.safetensors", lambda path: load_detector(path, CPU)),
-    "weights of a classifier": ("w.safetensors", read_grader),
+    "weights of a learner": ("w.safetensors", read_weights),
     "weights of a backbone": ("w.pth", read_backbone),
     "safe weights of a backbone": ("w.safetensors", read_backbone),
     "crops for training": ("rois.npy", read_crops),

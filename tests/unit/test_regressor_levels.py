@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from spinegrade.localise.coordinates.levels import StudySequence, labels_of
+from spinegrade.localise.axial_levels.levels import StudySequence, labels_of
 from spinegrade.localise.coordinates.samples import Look
 from spinegrade.losses.registry import build as build_loss
 from spinegrade.losses.sequence_terms import IGNORED, soft_places

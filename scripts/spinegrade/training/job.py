@@ -15,7 +15,6 @@ looking up pretrained ones;
 
 from __future__ import annotations
 
-import importlib
 import logging
 from functools import partial
 from typing import Any
@@ -34,6 +33,7 @@ from spinegrade.training.engine import Training
 from spinegrade.training.fold_models import Cohort, FoldModels, read_cohort
 from spinegrade.training.fold_studies import fold_studies
 from spinegrade.training.jobs import PredictJob, TrainJob
+from spinegrade.training.kinds import kind_module
 from spinegrade.training.record import FoldModel, Record, load_model, save_weights
 from spinegrade.training.streams import Streams
 from spinegrade.training.task import Task
@@ -145,7 +145,7 @@ def predict_grader(job: PredictJob) -> None:
 
 def kind_of(job: TrainJob | PredictJob) -> Any:
     """The module of a learner's kind."""
-    return importlib.import_module(f"spinegrade.{job.room}.{job.kind}.kind")
+    return kind_module(job.room, job.kind)
 
 
 def models_of(
