@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,22 @@ def test_joining_studies_and_mended_labels_move_nobody() -> None:
     labels["grade"] = (labels["grade"] + 1) % 3
     large = split_folds(studies.sample(frac=1, random_state=1), labels, 3).set_index("study")
     assert large.loc[small.index, "fold"].equals(small)
+
+
+def test_severity_has_no_part_in_a_fold_and_no_page_claims_it() -> None:
+    studies, labels = make_tables(24)
+    for grade in (0, 2):
+        alike = labels.assign(grade=pd.array([grade] * len(labels), dtype="Int64"))
+        table = split_folds(studies, alike, 2)
+        assert set(table["stratum"]) == {0 if grade == 0 else 3}
+        assert [fold_of(study, 2, 0) for study in table["study"]] == list(table["fold"])
+    pages = [PROJECT / "README.md", PROJECT / "workflow_config.yaml"]
+    for pattern in ("docs/**/*.md", "resources/**/*.yaml", "rules/**/*.smk"):
+        pages += PROJECT.glob(pattern)
+    assert len(pages) > 30
+    for page in pages:
+        text = " ".join(page.read_text(encoding="utf-8").split())
+        assert not re.findall(r"(?<!not )stratified|within severity strata", text), page
 
 
 @pytest.mark.parametrize("count", [48, 60, 96])

@@ -1,4 +1,4 @@
-"""The folds of a cohort: by study, balanced in severity, and fixed for good.
+"""The folds of a cohort: by study, by a hash that is not stratified, and fixed for good.
 
 A study's fold must not move when other studies join, or results from before and after could
 not be compared. That alone decides the form of the rule: if the fold of a study is the same in
