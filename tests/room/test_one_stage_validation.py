@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from keypoint_helpers import affine_of, stack_row, write_stack
 from one_stage_helpers import small
+from refusals import refused
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import to_mm
 from spinegrade.grade.volumes.comparison import Run, compare_flips, compare_runs
@@ -102,7 +103,7 @@ def test_only_out_of_fold_points_with_a_landmark_count(stack):
     assert len(errors) == 2 and errors["other_side"].isna().all(), "no right landmark is known"
     figures = point_figures(errors)
     assert figures["side_confusion"] is None and figures["drift_slices"] is None
-    with pytest.raises(SpinegradeError, match="study s0, series 1, stack 0 is not among"):
+    with refused("POINTS_STACK_UNKNOWN", "study s0", "series 1"):
         point_errors(own, landmarks, [], small("foraminal"))
 
 

@@ -9,9 +9,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from spinegrade.metrics.cells import Cells
+from spinegrade.metrics.points import WITHIN_MM
 from spinegrade.metrics.reliability import calibration_curve, confusion
 from spinegrade.names import CONDITIONS, GRADES, LUMBAR_LEVELS
-from spinegrade.report.points import NEAR_MM
 from spinegrade.report.style import (
     CONDITION_WORDS,
     GRADE_COLOURS,
@@ -38,17 +38,17 @@ def keypoint_error(errors: pd.DataFrame) -> str:
             share = np.arange(1, len(values) + 1) / len(values)
             colour = SERIES[number % len(SERIES)]
             left.plot(np.minimum(values, shown), share, color=colour, drawstyle="steps-post")
-        left.axvline(NEAR_MM, color="#999999", linestyle=":", linewidth=1)
+        left.axvline(WITHIN_MM, color="#999999", linestyle=":", linewidth=1)
         left.set(xlabel="distance (mm)", ylabel="share of keypoints", ylim=(0, 1.02))
         left.set_xlim(0, shown)
-        left.set_title(f"Share within a distance (dotted: {NEAR_MM:.0f} mm)")
+        left.set_title(f"Share within a distance (dotted: {WITHIN_MM:.0f} mm)")
         width = 0.8 / len(detectors)
         for number, detector in enumerate(detectors):
             colour = SERIES[number % len(SERIES)]
             places = np.arange(len(LUMBAR_LEVELS)) + (number - (len(detectors) - 1) / 2) * width
             _spread(right, errors[errors["detector"] == detector], places, width, colour)
             right.plot([], [], "s", color=colour, label=detector)
-        right.axhline(NEAR_MM, color="#999999", linestyle=":", linewidth=1)
+        right.axhline(WITHIN_MM, color="#999999", linestyle=":", linewidth=1)
         right.set_xticks(range(len(LUMBAR_LEVELS)), [level_word(v) for v in LUMBAR_LEVELS])
         right.set(ylabel="distance (mm)", ylim=(0, shown))
         right.set_title("By level: median, quarters, 5 to 95 %")
