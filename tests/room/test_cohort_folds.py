@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from refusals import refused
 from spinegrade import names
 from spinegrade.cohort.folds import (
     balance,
@@ -19,7 +20,6 @@ from spinegrade.cohort.folds import (
     split_folds,
     suggest_salt,
 )
-from spinegrade.errors import SpinegradeError
 from spinegrade.phantom.study import PhantomSettings, study_id
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -141,7 +141,7 @@ def test_uneven_folds_are_told_with_a_salt_that_helps(caplog: pytest.LogCaptureF
 
 
 def test_fewer_studies_than_folds_are_refused() -> None:
-    with pytest.raises(SpinegradeError, match=r"cohort\.folds is 5, but only 4 train studies"):
+    with refused("FOLDS_TOO_MANY", 5, 4, key="cohort.folds"):
         split_folds(*make_tables(6, without_images=2), 5)
 
 
@@ -149,7 +149,7 @@ def test_an_empty_fold_is_refused_with_a_salt_that_helps() -> None:
     studies, labels = make_tables(4)
     ids = [str(1000 + n) for n in range(4)]
     empty = next(s for s in range(500) if len({fold_of(i, 3, s) for i in ids}) < 3)
-    with pytest.raises(SpinegradeError, match="holds no train study") as caught:
+    with refused("FOLDS_EMPTY") as caught:
         split_folds(studies, labels, 3, salt=empty)
     better = int(str(caught.value).split("fold_salt: ")[1].split()[0])
     assert set(split_folds(studies, labels, 3, salt=better)["fold"]) == {0, 1, 2}
@@ -187,13 +187,11 @@ def test_own_folds_are_checked(tmp_path: Path, old: str, new: str, said: list[st
     path = write_folds(tmp_path / "mine.csv", ["1000,0", "1001,0", "1002,2", "1003,1"])
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(SpinegradeError) as caught:
+    with refused("COHORT_FAULTS", path, *said):
         read_folds(path, ["1000", "1001", "1002", "1003"], 3)
-    for words in [str(path), *said]:
-        assert words in str(caught.value), str(caught.value)
 
 
 def test_own_folds_may_not_leave_a_fold_empty(tmp_path: Path) -> None:
     path = write_folds(tmp_path / "mine.csv", [f"{1000 + n},0" for n in range(9)])
-    with pytest.raises(SpinegradeError, match=r"fold 1, 2 of 3 holds no train study"):
+    with refused("FOLDS_EMPTY", "1, 2", path):
         split_folds(*make_tables(9), 3, folds_file=path)

@@ -36,7 +36,8 @@ def fit_prior(labels: pd.DataFrame) -> Prior:
         if by_level.sum() == 0:
             raise SpinegradeError(
                 f"prior: the training folds hold no labelled cell of {condition}; give more "
-                "labelled studies or fewer folds"
+                "labelled studies or fewer folds",
+                code="PRIOR_WITHOUT_LABELS",
             )
         probabilities = grade_prior(by_level).tolist()
         prior[condition] = dict(zip(LUMBAR_LEVELS, probabilities, strict=True))

@@ -90,7 +90,8 @@ def score_sums(loss: np.ndarray, weight: np.ndarray) -> Score:
         if not total > 0.0:
             raise SpinegradeError(
                 f"the score cannot be computed: no labelled cell for its part {part!r}; "
-                "give labels that cover all three conditions"
+                "give labels that cover all three conditions",
+                code="SCORE_WITHOUT_LABELS",
             )
     parts = [float(value) for value in loss / weight]
     return Score(float(np.mean(parts)), *parts)
