@@ -16,7 +16,8 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from spinegrade.localise.heatmap.measure import point_errors, summary
+from spinegrade.localise.heatmap.measure import summary
+from spinegrade.metrics.points import affines_of, point_errors
 from spinegrade.tables import read_table, read_tables
 from spinegrade.volumes import load_stacks
 
@@ -49,12 +50,12 @@ def main() -> None:
     folds = set(read_table(results / "cohort" / "folds.parquet", "folds")["study"])
     points = points[points["study"].isin(folds)]
     transitional = points.groupby("study")["anatomy"].first().isin(["four_lumbar", "six_lumbar"])
-    stacks = load_stacks(sorted(results.glob("convert/*/stacks.parquet")))
+    affines = affines_of(load_stacks(sorted(results.glob("convert/*/stacks.parquet"))))
     rows = []
     for folder in sorted(path.parent for path in results.glob("keypoints/*/fold_0")):
         shards = [path for path in folder.glob("*.parquet") if path.stem.isdigit()]
         keypoints = read_tables(sorted(shards), "keypoints")
-        errors = point_errors(folder.name, keypoints, points, stacks)
+        errors = point_errors(keypoints, points, affines)
         for kind in (False, True):
             chosen = errors[errors["study"].map(transitional) == kind]
             condition = errors["condition"].iloc[0]

@@ -41,7 +41,8 @@ class NamedModules:
         if name not in self.names():
             raise SpinegradeError(
                 f"no {self.what} named {name!r}; known: {', '.join(self.names())} "
-                f"(a file scripts/spinegrade/{self.folder}/<name>.py with a function build)"
+                f"(a file scripts/spinegrade/{self.folder}/<name>.py with a function build)",
+                code="NAME_UNKNOWN",
             )
         return f"spinegrade.{self.folder}.{name}"
 
@@ -58,6 +59,7 @@ class NamedModules:
         except TypeError as error:
             raise SpinegradeError(
                 f"{self.what} {name}: {error}; its options are "
-                f"{', '.join(signature.parameters) or 'none'}"
+                f"{', '.join(signature.parameters) or 'none'}",
+                code="OPTIONS_WRONG",
             ) from error
         return builder(**options)

@@ -30,7 +30,8 @@ def choose_positions(
     if not 0 <= first <= last or positions < 1:
         raise SpinegradeError(
             f"{positions} positions from slice {first} to {last}: expected at least one position, "
-            "and a first slice of at least 0 that is not after the last"
+            "and a first slice of at least 0 that is not after the last",
+            code="SLICES_EMPTY",
         )
     if positions == 1:
         spread, interval = np.array([(first + last) / 2]), float(last - first)

@@ -9,7 +9,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from jsonschema.exceptions import ValidationError
 
@@ -26,8 +26,28 @@ _TYPES = {
 }
 
 
+class Problem(NamedTuple):
+    """What is wrong with a setting: the path of its ``key``, and ``text``, a sentence on it."""
+
+    key: str
+    text: str
+
+
+def problem_of(block: str, error: ValidationError) -> Problem:
+    """An error in a block of the configuration; where a key is unknown or missing, that key."""
+    where = ".".join([block, *(str(part) for part in error.absolute_path)])
+    key = where
+    if error.validator == "additionalProperties":
+        known = error.schema.get("properties", {})
+        key = f"{where}.{next(name for name in error.instance if name not in known)}"
+    elif error.validator == "required":
+        missing = (name for name in error.validator_value if name not in error.instance)
+        key = f"{where}.{next(missing)}"
+    return Problem(key, sentence_of(block, error))
+
+
 def sentence_of(block: str, error: ValidationError) -> str:
-    """One sentence (or one a key) on an error in a block of the configuration."""
+    """One sentence (or one per key) on an error in a block of the configuration."""
     where = ".".join([block, *(str(part) for part in error.absolute_path)])
     value, schema = error.instance, error.schema
     match error.validator:

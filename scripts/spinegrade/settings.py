@@ -15,7 +15,13 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from spinegrade.errors import SpinegradeError
-from spinegrade.setting_sentences import not_a_block, not_finite, sentence_of, unknown_key
+from spinegrade.setting_sentences import (
+    Problem,
+    not_a_block,
+    not_finite,
+    problem_of,
+    unknown_key,
+)
 from spinegrade.setting_values import read_text_values
 
 SCHEMA_FOLDER = Path(__file__).resolve().parents[2] / "resources" / "schemas" / "config"
@@ -38,23 +44,23 @@ def _fill_defaults(schema: dict[str, Any], value: Any) -> None:
             _fill_defaults(extra, value[key])
 
 
-def _not_finite(where: str, value: Any) -> list[str]:
-    """Sentences on numbers that are none; no bound of a schema refuses .nan."""
+def _not_finite(where: str, value: Any) -> list[Problem]:
+    """On numbers that are none; no bound of a schema refuses .nan."""
     if isinstance(value, dict):
         return [one for key in value for one in _not_finite(f"{where}.{key}", value[key])]
     if isinstance(value, list):
         return [one for n, item in enumerate(value) for one in _not_finite(f"{where}.{n}", item)]
     if isinstance(value, float) and not math.isfinite(value):
-        return [not_finite(where, value)]
+        return [Problem(where, not_finite(where, value))]
     return []
 
 
-def _problems_of(block: str, schema: dict[str, Any], value: Any) -> list[str]:
+def _problems_of(block: str, schema: dict[str, Any], value: Any) -> list[Problem]:
     if not isinstance(value, dict):
-        return [not_a_block(block, value)]
+        return [Problem(block, not_a_block(block, value))]
     problems = _not_finite(block, value)
     found = Draft202012Validator(schema).iter_errors(value)
-    return problems + [sentence_of(block, error) for error in found]
+    return problems + [problem_of(block, error) for error in found]
 
 
 def check_settings(config: dict[str, Any]) -> dict[str, Any]:
@@ -63,19 +69,20 @@ def check_settings(config: dict[str, Any]) -> dict[str, Any]:
     Where a schema says ``format: path``, a leading ~ becomes the user's home.
     Text that is meant as a number, true, false or null becomes one (``setting_values``).
 
-    Raises SpinegradeError that lists every offending key with its path, its value and what
-    is allowed.
+    Raises SpinegradeError (SETTINGS) that lists every offending key with its path, its value and
+    what is allowed; its ``key`` is the first one's.
     """
     blocks = {path.stem: path for path in sorted(SCHEMA_FOLDER.glob("*.yaml"))}
-    problems = []
+    problems: list[Problem] = []
     for key in config:
         if key not in blocks:
-            problems.append(unknown_key("", key, blocks))
+            problems.append(Problem(str(key), unknown_key("", key, blocks)))
     for block, path in blocks.items():
         schema = yaml.safe_load(path.read_text(encoding="utf-8"))
         if block not in config:
             if "default" not in schema:
-                problems.append(f"the block {block} is missing and must be given")
+                text = f"the block {block} is missing and must be given"
+                problems.append(Problem(block, text))
                 continue
             config[block] = schema["default"]
         _fill_defaults(schema, config[block])
@@ -83,33 +90,37 @@ def check_settings(config: dict[str, Any]) -> dict[str, Any]:
         problems += _problems_of(block, schema, config[block])
     problems += _contradictions(config) if not problems else []
     if problems:
-        listed = "\n".join(f"  - {problem}" for problem in problems)
-        raise SpinegradeError(f"the configuration cannot be used:\n{listed}")
+        listed = "\n".join(f"  - {problem.text}" for problem in problems)
+        raise SpinegradeError(
+            f"the configuration cannot be used:\n{listed}", code="SETTINGS", key=problems[0].key
+        )
     return config
 
 
-def _contradictions(config: dict[str, Any]) -> list[str]:
-    cohort = config["cohort"]
-    found = []
-    if cohort["kind"] != "phantom":
-        if not cohort["root"]:
-            found.append(
-                f"cohort.root is null: with cohort.kind {cohort['kind']} it must name the folder "
-                "that holds train.csv"
+def _contradictions(config: dict[str, Any]) -> list[Problem]:
+    cohort, root = config["cohort"], config["cohort"]["root"]
+    texts: dict[str, str] = {}
+    if cohort["kind"] == "phantom":
+        if root:
+            texts["cohort.root"] = (
+                "cohort.root must be null with cohort.kind phantom; the cohort makes its own"
             )
-        elif not Path(cohort["root"]).is_dir():
-            found.append(f"cohort.root is {cohort['root']!r}: there is no such folder")
-    elif cohort["root"]:
-        found.append("cohort.root must be null with cohort.kind phantom; the cohort makes its own")
+    elif not root:
+        texts["cohort.root"] = (
+            f"cohort.root is null: with cohort.kind {cohort['kind']} it must name the folder "
+            "that holds train.csv"
+        )
+    elif not Path(root).is_dir():
+        texts["cohort.root"] = f"cohort.root is {root!r}: there is no such folder"
     source = config["models"]["from"]
     if source and not Path(source).is_dir():
-        found.append(
+        texts["models.from"] = (
             f"models.from is {source!r}: there is no such folder; name the results folder of a "
             "finished run, such as results/phantom_lumbar"
         )
     elif source and Path(source).resolve() == Path("results", cohort["name"]).resolve():
-        found.append(
+        texts["models.from"] = (
             f"models.from is {source!r}, the results folder of this very cohort: it would "
             "overwrite what it reads; give cohort.name another name"
         )
-    return found
+    return [Problem(*item) for item in texts.items()]

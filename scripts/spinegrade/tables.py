@@ -282,7 +282,8 @@ def check_table(table: pd.DataFrame, kind: str, where: str | Path = "") -> pd.Da
     if missing or surplus:
         raise SpinegradeError(
             f"{place}: missing columns {missing}, unknown columns {surplus}; "
-            f"expected exactly {list(columns)}"
+            f"expected exactly {list(columns)}",
+            code="TABLE_COLUMNS",
         )
     table = table[list(columns)].reset_index(drop=True)
     for column, rule in columns.items():
@@ -291,7 +292,7 @@ def check_table(table: pd.DataFrame, kind: str, where: str | Path = "") -> pd.Da
     try:
         table = pa.DataFrameSchema(columns).validate(table)
     except (SchemaError, SchemaErrors) as error:
-        raise SpinegradeError(f"{place}: {error}") from error
+        raise SpinegradeError(f"{place}: {error}", code="TABLE_VALUES") from error
     key = KEYS.get(kind)
     if key:
         repeated = table[table.duplicated(key)]
@@ -300,7 +301,8 @@ def check_table(table: pd.DataFrame, kind: str, where: str | Path = "") -> pd.Da
             raise SpinegradeError(
                 f"{place}: row {repeated.index[0]} repeats "
                 + ", ".join(f"{c}={row[c]}" for c in key)
-                + "; each combination may appear once"
+                + "; each combination may appear once",
+                code="TABLE_ROW_TWICE",
             )
     return table
 
@@ -315,7 +317,9 @@ def write_table(path: str | Path, table: pd.DataFrame, kind: str) -> None:
 def read_table(path: str | Path, kind: str) -> pd.DataFrame:
     """Read one Parquet table and check it against the schema ``kind``."""
     if not Path(path).exists():
-        raise SpinegradeError(f"{path}: no such {kind} table; run the rule that makes it")
+        raise SpinegradeError(
+            f"{path}: no such {kind} table; run the rule that makes it", code="TABLE_MISSING"
+        )
     return check_table(_read(path), kind, path)
 
 
@@ -324,7 +328,8 @@ def _read(path: str | Path) -> pd.DataFrame:
         return pq.read_table(path).to_pandas()
     except (ArrowException, OSError) as error:
         raise SpinegradeError(
-            f"{path}: no Parquet table that can be read ({error}); remove it and run again"
+            f"{path}: no Parquet table that can be read ({error}); remove it and run again",
+            code="TABLE_UNREADABLE",
         ) from error
 
 

@@ -67,7 +67,8 @@ class Stack:
         if volume.shape != self.shape:
             raise SpinegradeError(
                 f"{self.path}: holds {volume.shape} voxels, but the stacks table says "
-                f"{self.shape}; run convert_dicom again for study {self.study}"
+                f"{self.shape}; run convert_dicom again for study {self.study}",
+                code="VOLUME_OF_ANOTHER_SHAPE",
             )
         return volume
 
@@ -132,7 +133,9 @@ def open_volume(path: str | Path) -> np.memmap:
             header = file.read(_HEADER_BYTES)
         size = path.stat().st_size
     except FileNotFoundError as error:
-        raise SpinegradeError(f"{path}: no such volume; run convert_dicom for it") from error
+        raise SpinegradeError(
+            f"{path}: no such volume; run convert_dicom for it", code="VOLUME_MISSING"
+        ) from error
     problem = "it is no single-file NIfTI-1"
     if len(header) == _HEADER_BYTES and header[344:348] == b"n+1\0":
         order = "<" if struct.unpack_from("<i", header)[0] == _HEADER_BYTES else ">"
@@ -153,7 +156,9 @@ def open_volume(path: str | Path) -> np.memmap:
         if size >= needed:
             return np.memmap(path, dtype, "r", int(offset), shape)
         problem = f"it has {size} bytes, its header asks for {needed}"
-    raise SpinegradeError(f"{path}: {problem}; remove it and run convert_dicom again")
+    raise SpinegradeError(
+        f"{path}: {problem}; remove it and run convert_dicom again", code="VOLUME_DAMAGED"
+    )
 
 
 def window(

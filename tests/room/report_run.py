@@ -180,7 +180,9 @@ def _write_volumes(
 
 def _write_history(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("epoch,train_loss,held_out_loss\n1,1.0,1.1\n2,0.8,\n3,0.6,0.9\n")
+    rows = ["0,0.1,1.0,,1.1", "1,0.1,0.8,,", "2,0.1,0.6,,0.9"]
+    head = "epoch,learning_rate,loss,choice_loss,held_out_loss"
+    path.write_text("\n".join([head, *rows]) + "\n")
 
 
 def _write_crops(folder: Path, ids: list[str], random: np.random.Generator) -> None:

@@ -84,8 +84,8 @@ def test_prior_and_loss_weights_by_hand():
             "grade": pd.array([0, 0, 1, 2, 0, 1], "Int64"),
         }
     )
-    # Canal shares (2+1, 1+1, 1+1) / 7; at L1/L2 n = (2, 1, 0), w = (1, 2, 4).
-    q = np.array([2 + 9 / 7, 2 * (1 + 6 / 7), 4 * (0 + 6 / 7)])
+    # Canal shares (2, 1, 1) / 4; at L1/L2 n = (2, 1, 0), w = (1, 2, 4).
+    q = np.array([2 + 6 / 4, 2 * (1 + 3 / 4), 4 * (0 + 3 / 4)])
     np.testing.assert_allclose(log_prior(table)[0, 0], np.log(q / q.sum()), rtol=1e-6)
     # Canal weights 1, 1, 2, 4 of 8; foraminal 1, 2 of 3; then the mean is 1.
     expected = np.array([1 / 8, 1 / 8, 2 / 8, 4 / 8, 1 / 3, 2 / 3]) * 3

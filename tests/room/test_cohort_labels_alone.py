@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from refusals import refused
 from spinegrade import names
 from spinegrade.cohort.index import index_cohort
 from spinegrade.errors import SpinegradeError
@@ -53,5 +54,5 @@ def test_faults_of_both_files_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_labels_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpinegradeError, match=r"train\.csv"):
+    with refused("COHORT_FAULTS", "train.csv"):
         index_cohort(tmp_path, 2, tmp_path, labels_alone=True)

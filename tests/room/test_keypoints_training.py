@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from heatmap_helpers import NAME, infer, small_block, train, write_canal_cohort
-from spinegrade.localise.heatmap.measure import measure_keypoints, point_errors, summary
+from spinegrade.localise.heatmap.measure import measure_keypoints, summary
 from spinegrade.localise.heatmap.samples import training_samples
+from spinegrade.metrics.points import affines_of, point_errors
 from spinegrade.runtime.files import read_json
 from spinegrade.tables import read_table
 from spinegrade.volumes import load_stacks
@@ -73,7 +74,8 @@ def test_errors_worked_out_by_hand(cohort: tuple[Path, dict[str, str]]) -> None:
     moved.loc[0, ["x_px", "y_px", "x_mm", "y_mm", "z_mm"]] = known.loc[
         1, ["x_px", "y_px", "x_mm", "y_mm", "z_mm"]
     ]
-    errors = point_errors("t2", moved, known, stacks)
+    affines = affines_of(stacks)
+    errors = point_errors(moved.assign(confidence=1.0), known, affines)
     assert one["level"] == "l1_l2"
     assert errors["level_shift"].tolist() == [1, 0, 0, 0, 0]
     np.testing.assert_allclose(errors["error_mm"][1:], 4.0)
@@ -85,6 +87,5 @@ def test_errors_worked_out_by_hand(cohort: tuple[Path, dict[str, str]]) -> None:
     # Truth has no series and no slice: the distance to the slice's plane counts instead.
     truth = known.drop(columns=["series", "stack", "index"])
     truth["x_mm"] += 2.5  # half a slice
-    assert point_errors("t2", moved, truth, stacks)["error_slices"][1:].tolist() == pytest.approx(
-        [-0.5] * 4
-    )
+    errors = point_errors(moved.assign(confidence=1.0), truth, affines)
+    assert errors["error_slices"][1:].tolist() == pytest.approx([-0.5] * 4)

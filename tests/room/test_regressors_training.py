@@ -14,7 +14,8 @@ from spinegrade.localise.coordinates import kind
 from spinegrade.localise.coordinates.coordinates import from_targets, to_targets
 from spinegrade.localise.coordinates.regress import regress
 from spinegrade.localise.coordinates.samples import whole_look
-from spinegrade.localise.heatmap.measure import measure_keypoints, point_errors
+from spinegrade.localise.heatmap.measure import measure_keypoints
+from spinegrade.metrics.points import affines_of, point_errors
 from spinegrade.runtime.files import read_json
 from spinegrade.tables import read_table
 from spinegrade.training.record import load_model, read_weights
@@ -129,7 +130,7 @@ def test_points_of_studies_never_seen_are_found(tmp_path: Path) -> None:
     keypoints_path, _ = infer(tmp_path, cohort, weights, block)
     landmarks = read_table(cohort["located_landmarks"], "located_landmarks")
     table = read_table(keypoints_path, "keypoints")
-    errors = point_errors("net", table, landmarks, load_stacks([cohort["stacks"]]))
+    errors = point_errors(table, landmarks, affines_of(load_stacks([cohort["stacks"]])))
     assert len(errors) == 96 * 5
     places = landmarks.groupby("study")[["x_px", "y_px"]].apply(lambda of: of.to_numpy())
     spread = np.stack(places.tolist())

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from refusals import refused
 from report_run import AXIAL, SAGITTAL, make_run, point_of
-from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import affine_from_dicom
+from spinegrade.metrics.points import affines_of, point_errors, point_figures
 from spinegrade.names import FORAMINAL, LUMBAR_CELLS, PROBABILITY_COLUMNS, SPINAL, SUBARTICULAR
 from spinegrade.report.captions import CAPTIONS
 from spinegrade.report.crops import contact_sheets, read_crops
@@ -20,7 +21,7 @@ from spinegrade.report.data import RunData
 from spinegrade.report.findings import plain_probabilities, study_findings
 from spinegrade.report.overlays import AXIAL_VIEWS, SAGITTAL_VIEWS, edge_letters, slice_with_points
 from spinegrade.report.parts import Slice
-from spinegrade.report.points import keypoint_errors, shifted_studies, spread, summary
+from spinegrade.report.points import spread
 from spinegrade.report.style import svg_uri
 from spinegrade.report.times import read_benchmarks, rule_of
 
@@ -98,7 +99,7 @@ def test_points_of_another_stack_come_over_through_patient_space(run: RunData) -
 
 def test_a_point_in_an_unknown_stack_is_refused(run: RunData) -> None:
     landmarks = run.landmarks.assign(series="77")
-    with pytest.raises(SpinegradeError, match=r"study 4000.*series 77"):
+    with refused("POINTS_STACK_UNKNOWN", "study 4000", "series 77"):
         slice_with_points(SAGITTAL_VIEWS[0], "4000", run.stacks, landmarks, run.keypoints)
 
 
@@ -113,28 +114,28 @@ def test_keypoint_errors_by_hand(run: RunData) -> None:
     errors = run.point_errors
     # 2n px of 0.5 mm along the rows: n mm, on the same slice of a sagittal stack.
     assert errors[errors["study"] == "4003"]["error_mm"].to_numpy() == pytest.approx(3.0)
-    assert errors["slices"].to_numpy() == pytest.approx(0.0, abs=1e-9)
-    assert (errors["nearest_level"] == errors["level"]).all()
+    assert errors["error_slices"].to_numpy() == pytest.approx(0.0, abs=1e-9)
+    assert (errors["level_shift"] == 0).all()
     assert errors.loc[errors["condition"] == SPINAL, "side_right"].isna().all()
     assert errors.loc[errors["condition"] != SPINAL, "side_right"].all()
     assert set(errors.loc[errors["study"] == "4000", "anatomy"]) == {"six_lumbar"}
 
 
 def test_shifts_sides_and_slices_are_noticed(run: RunData) -> None:
-    study = run.landmarks[run.landmarks["study"] == "4001"].assign(anatomy="unknown")
-    found = study[study["condition"] == SUBARTICULAR].assign(detector="axial")
+    affines = affines_of(run.stacks.values())
+    study = run.landmarks[run.landmarks["study"] == "4001"]
+    found = study[study["condition"] == SUBARTICULAR].assign(confidence=1.0)
     swapped = found.assign(side=found["side"].map({"left": "right", "right": "left"}))
-    assert not keypoint_errors(swapped, study, run.stacks)["side_right"].any()
+    assert not point_errors(swapped, study, affines)["side_right"].any()
     levels = ["l1_l2", "l2_l3", "l3_l4", "l4_l5", "l5_s1"]
     lower = found[found["level"] != "l1_l2"]
     shifted = lower.assign(level=lower["level"].map(dict(zip(levels[1:], levels, strict=False))))
-    errors = keypoint_errors(shifted, study, run.stacks)
-    assert shifted_studies(errors).tolist() == [True]
+    errors = point_errors(shifted, study, affines)
     # Levels are four slices apart, and the keypoints lie on the level below.
-    assert errors["slices"].to_numpy() == pytest.approx(-4.0)
-    figures = summary(errors)
-    assert figures["within"] == 0.0
-    assert figures["slice_within_one"] == 0.0
+    assert errors["error_slices"].to_numpy() == pytest.approx(-4.0)
+    figures = point_figures(errors)
+    assert figures["level_shift_studies"] == 1.0
+    assert figures["within_6_mm"] == figures["slice_within_1"] == 0.0
     assert figures["side_right"] == 1.0
 
 
@@ -167,7 +168,7 @@ def test_contact_sheets_show_crops_of_their_grade(run: RunData) -> None:
 def test_a_short_array_of_crops_is_refused(run: RunData, tmp_path: Path) -> None:
     ((tables, arrays),) = run.crops().values()
     np.save(tmp_path / "rois.npy", np.load(arrays[0])[:10])
-    with pytest.raises(SpinegradeError, match="holds 10 crops"):
+    with refused("CROPS_ROWS", "rois.npy", 10):
         contact_sheets(read_crops(tables, [str(tmp_path / "rois.npy")]), 4, 1)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-import pytest
+from refusals import refused
 from spinegrade.crop.build import Jitter, crop_shard
-from spinegrade.errors import SpinegradeError
 from spinegrade.names import SPINAL, Cell
 from test_rois_crop import bright, keypoint, make_stack, roi
 
@@ -20,5 +19,5 @@ def test_deleted_volumes_stop_the_job(tmp_path: Path) -> None:
     crops, _ = crop_shard(roi(), points, [stack], labels, None, Jitter(1.0, 0.0))
     assert len(crops) == 1
     stack.path.unlink()
-    with pytest.raises(SpinegradeError, match="convert_dicom"):
+    with refused("VOLUME_MISSING", stack.path, "convert_dicom"):
         crop_shard(roi(), points, [stack], labels, None, Jitter(1.0, 0.0))

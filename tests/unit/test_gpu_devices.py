@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from gpu_machine import TWO, free_at_once
-from spinegrade.errors import SpinegradeError
+from refusals import refused
 from spinegrade.runtime import gpu_locks, gpu_pool
 from spinegrade.runtime.gpu_lease import check_gpu_limit, gpus_of_a_job, lease_devices, no_gpu_for
 from spinegrade.runtime.gpu_pool import find_pool
@@ -104,15 +104,15 @@ def test_without_a_gpu_auto_is_the_cpu_and_cuda_an_error(
         assert names == ()
     assert caplog.messages == ["this job runs on the CPU (no GPU: CUDA_VISIBLE_DEVICES=)"]
     with (
-        pytest.raises(SpinegradeError, match=r"set runtime\.device to auto or cpu"),
+        refused("GPU_NONE", key="runtime.device"),
         lease_devices(1, "a", "cuda"),
     ):
         pass
 
 
 def test_a_job_for_more_gpus_than_there_are_is_refused() -> None:
-    refused = pytest.raises(SpinegradeError, match=r"a asks for 3 GPUs, but there are 2.*a:gpu=2")
-    with refused, lease_devices(3, "a"):
+    too_few = refused("GPU_TOO_FEW", 3, "a:gpu=2")
+    with too_few, lease_devices(3, "a"):
         pass
 
 
@@ -153,7 +153,7 @@ def test_unnamed_devices_of_slurm_are_not_touched_and_others_not_taken(
     with lease_devices(1, "a") as names:
         assert names == () and os.environ["CUDA_VISIBLE_DEVICES"] == ""
     with (
-        pytest.raises(SpinegradeError, match="SLURM job 41 was allotted none"),
+        refused("GPU_NONE", "SLURM job 41", key="runtime.device"),
         lease_devices(1, "a", "cuda"),
     ):
         pass
@@ -232,7 +232,7 @@ def test_torch_without_a_usable_gpu_refuses_cuda_and_warns_of_an_idle_device(
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    with pytest.raises(SpinegradeError, match=r"runtime\.device is cuda, but torch .* no GPU"):
+    with refused("GPU_NONE", key="runtime.device"):
         prepare(1, torch.get_num_threads(), "cuda")
     with caplog.at_level(logging.INFO, "spinegrade"):
         assert prepare(1, torch.get_num_threads(), "auto").type == "cpu"

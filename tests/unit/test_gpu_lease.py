@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from gpu_machine import free_at_once
+from refusals import refused
 from spinegrade.errors import SpinegradeError
 from spinegrade.runtime import gpu_locks
 from spinegrade.runtime.gpu_lease import lease_devices
@@ -96,7 +97,7 @@ def test_a_forked_process_keeps_the_device_of_its_killed_job(
     holder.send_signal(signal.SIGKILL)
     os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)
     with (
-        pytest.raises(SpinegradeError, match="forked by process"),
+        refused("GPU_WAITED"),
         lease_devices(1, "a", "auto", 0),
     ):
         pass
@@ -121,8 +122,8 @@ def test_a_started_program_keeps_the_device_only_while_it_has_it_open(
         if len(pids) == 1:
             assert free_at_once(2)
     try:
-        refused = pytest.raises(SpinegradeError, match=f"process {pids[1]}, which was started by")
-        with refused, lease_devices(1, "next", wait_s=0.3):
+        waited = refused("GPU_WAITED", f"process {pids[1]}")
+        with waited, lease_devices(1, "next", wait_s=0.3):
             pass
     finally:
         for pid in pids:
@@ -144,7 +145,7 @@ def test_a_job_that_needs_both_devices_is_not_overtaken(
         time.sleep(0.02)
     # Device 1 is free, yet it is for the job that waits for both.
     with (
-        pytest.raises(SpinegradeError, match="next in turn: process"),
+        refused("GPU_WAITED", f"process {both.pid}"),
         lease_devices(1, "a", "auto", 0),
     ):
         pass
@@ -193,7 +194,7 @@ def test_a_folder_that_others_could_write_to_is_refused(tmp_path: Path, trap: st
             pytest.skip("only root can give a folder to another user")
         else:
             os.chown(folder, 12345, -1)
-    with pytest.raises(SpinegradeError, match=gpu_locks.FOLDER_VARIABLE), lease_devices(1, "a"):
+    with refused("GPU_LOCKS", gpu_locks.FOLDER_VARIABLE), lease_devices(1, "a"):
         pass
 
 

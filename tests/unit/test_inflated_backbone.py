@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from spinegrade.errors import SpinegradeError
+from refusals import refused
 from spinegrade.models import timm_backbone
 from spinegrade.models.inflated_backbone import _inflated
 from spinegrade.models.registry import build
@@ -69,15 +69,15 @@ def test_an_inflated_network_keeps_its_tensors_names_and_statistics() -> None:
 
 
 @pytest.mark.parametrize(
-    ("backbone", "message"),
+    ("backbone", "code", "value"),
     [
-        ("convnext_atto", "'convnext_atto' has parts that are not inflated"),
-        ("efficientnet_b0", r"has parts that are not inflated to volumes \(Sigmoid\)"),
-        ("resnet81", "no network of timm"),
+        ("convnext_atto", "ENCODER_NOT_INFLATED", "convnext_atto"),
+        ("efficientnet_b0", "ENCODER_NOT_INFLATED", "(Sigmoid)"),
+        ("resnet81", "ENCODER_UNKNOWN", "resnet81"),
     ],
 )
-def test_what_cannot_be_inflated_is_refused_by_name(backbone: str, message: str) -> None:
-    with pytest.raises(SpinegradeError, match=message):
+def test_what_cannot_be_inflated_is_refused_by_name(backbone: str, code: str, value: str) -> None:
+    with refused(code, value):
         build("inflated_backbone", backbone=backbone)
 
 
@@ -92,5 +92,5 @@ def test_a_network_that_calls_what_only_images_have_is_refused(
 
     network = Pools(torch.nn.Conv2d(1, 2, 3))
     monkeypatch.setattr(timm_backbone, "create_network", lambda *_, **__: network)
-    with pytest.raises(SpinegradeError, match=r"'pools' has parts .*adaptive_avg_pool2d"):
+    with refused("ENCODER_NOT_INFLATED", "pools", "adaptive_avg_pool2d"):
         build("inflated_backbone", backbone="pools")

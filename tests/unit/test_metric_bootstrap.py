@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from spinegrade.errors import SpinegradeError
+from refusals import refused
 from spinegrade.metrics.bootstrap import bootstrap_score, compare
 from spinegrade.metrics.cells import Cells, match
 from spinegrade.metrics.reliability import (
@@ -91,7 +91,7 @@ def test_paired_comparison_is_tighter_than_the_scores() -> None:
 def test_too_few_labels_are_refused() -> None:
     cells, values = cohort(3)
     canal_only_in_none = cells.part(cells.condition != 0)
-    with pytest.raises(SpinegradeError, match="'spinal'"):
+    with refused("SCORE_WITHOUT_LABELS", "'spinal'"):
         bootstrap_score(canal_only_in_none, values[cells.condition != 0], 10)
 
 

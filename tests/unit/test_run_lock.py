@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+from refusals import refused
 from snakemake.exceptions import ApiError, WorkflowError
 from spinegrade.errors import SpinegradeError
 from spinegrade.runtime import run_lock, run_session
@@ -81,7 +82,7 @@ def test_a_living_run_refuses_a_second_and_a_killed_one_gives_way(
     other: subprocess.Popen[str],
 ) -> None:
     before = Path("results/a", NAME).read_bytes()
-    with pytest.raises(SpinegradeError, match=rf"in use by another run \(pid {other.pid} on "):
+    with refused("RUN_IN_USE", f"pid {other.pid} on "):
         RunLock("results/a").acquire("snakemake", "local")
     assert Path("results/a", NAME).read_bytes() == before
     other.kill()
@@ -99,9 +100,9 @@ def test_flock_speaks_for_a_run_whose_process_cannot_be_seen(
     assert record is not None
     # As from a container, or from another host where flock reaches over the network.
     Path("results/a", NAME).write_text(json.dumps(record | {"host": "elsewhere"}))
-    with pytest.raises(SpinegradeError, match="in use by another run"):
+    with refused("RUN_IN_USE"):
         RunLock("results/a").acquire("snakemake", "local")
-    with pytest.raises(SpinegradeError, match="in use by another run"):
+    with refused("RUN_IN_USE"):
         release_dead("results/a")
 
 
@@ -144,7 +145,7 @@ def test_a_living_process_counts_where_flock_does_not_reach(
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(run_lock.fcntl, "flock", no_flock)
-    with pytest.raises(SpinegradeError, match="in use by another run"):
+    with refused("RUN_IN_USE"):
         RunLock("results/a").acquire("snakemake", "local")
     other.kill()
     other.wait()
@@ -153,7 +154,7 @@ def test_a_living_process_counts_where_flock_does_not_reach(
 
 def test_a_run_of_another_host_is_asked_about_and_released_by_hand() -> None:
     left = leave(host="elsewhere", pid=12)
-    with pytest.raises(SpinegradeError, match=r"pid 12 on elsewhere.*--release` and start again"):
+    with refused("RUN_ON_ANOTHER_HOST", "pid 12 on elsewhere", "--release`"):
         RunLock("results/a").acquire("snakemake", "local")
     assert read_record("results/a") == left
     assert "declared dead" in release_dead("results/a")
@@ -162,7 +163,7 @@ def test_a_run_of_another_host_is_asked_about_and_released_by_hand() -> None:
 
 
 def test_a_living_run_cannot_be_released(other: subprocess.Popen[str]) -> None:
-    with pytest.raises(SpinegradeError, match="in use by another run"):
+    with refused("RUN_IN_USE"):
         release_dead("results/a")
     record = read_record("results/a")
     assert record is not None and record["ended"] is None
@@ -190,7 +191,7 @@ def test_a_job_that_has_not_yet_told_of_itself_is_found_by_its_script(here: Path
     start = f"import subprocess as s; print(s.Popen({command!r}, stdout=-3, stderr=-3).pid)"
     done = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True, check=True)
     job = psutil.Process(int(done.stdout))
-    with pytest.raises(SpinegradeError, match=rf"one that is starting \(pid {job.pid}\)"):
+    with refused("RUN_WITH_LIVING_JOBS", f"pid {job.pid}"):
         RunLock("results/a").acquire("snakemake", "local")
     job.kill()
     for _ in range(200):
@@ -210,7 +211,7 @@ def is_zombie(pid: int) -> bool:
 def test_queued_slurm_jobs_of_a_dead_run_are_not_doubled(here: Path) -> None:
     leave(slurm_run="0f0f", executor="slurm")
     fake_squeue(here, "echo '17 RUNNING'; echo '18 PENDING'")
-    with pytest.raises(SpinegradeError, match=r"2 of its SLURM jobs.*`scancel --name 0f0f`"):
+    with refused("RUN_WITH_QUEUED_JOBS", 2, "`scancel --name 0f0f`"):
         RunLock("results/a").acquire("snakemake", "slurm")
     assert "--name 0f0f" in (here / "asked").read_text()
     fake_squeue(here, "")
@@ -219,11 +220,11 @@ def test_queued_slurm_jobs_of_a_dead_run_are_not_doubled(here: Path) -> None:
 
 def test_a_silent_squeue_is_no_proof_of_death(here: Path) -> None:
     leave(slurm_run="0f0f", executor="slurm")
-    with pytest.raises(SpinegradeError, match="squeue does not say"):
+    with refused("RUN_OF_UNKNOWN_JOBS"):
         RunLock("results/a").acquire("snakemake", "slurm")
     fake_squeue(here, "echo 'Unable to contact slurm controller' >&2", code=1)
     assert slurm_jobs(["3"]) is None
-    with pytest.raises(SpinegradeError, match="squeue does not say"):
+    with refused("RUN_OF_UNKNOWN_JOBS"):
         RunLock("results/a").acquire("snakemake", "slurm")
     fake_squeue(here, "echo 'slurm_load_jobs error: Invalid job id specified' >&2", code=1)
     assert slurm_jobs(["3"]) == {}
@@ -232,7 +233,7 @@ def test_a_silent_squeue_is_no_proof_of_death(here: Path) -> None:
 def test_a_run_inside_a_slurm_job_is_judged_by_squeue_from_any_host(here: Path) -> None:
     leave(host="node7", slurm_job="99")
     fake_squeue(here, "echo '99 RUNNING'")
-    with pytest.raises(SpinegradeError, match="in use by another run"):
+    with refused("RUN_IN_USE"):
         RunLock("results/a").acquire("snakemake", "local")
     fake_squeue(here, "")
     assert RunLock("results/a").acquire("snakemake", "local") is not None
@@ -259,7 +260,7 @@ def test_only_a_dead_runs_own_snakemake_locks_go(here: Path) -> None:
 def test_a_file_that_is_no_lock_is_named() -> None:
     Path("results/a").mkdir(parents=True)
     Path("results/a", NAME).write_text("{")
-    with pytest.raises(SpinegradeError, match=r"results/a/\.run_lock: not a lock"):
+    with refused("LOCK_DAMAGED", "results/a/.run_lock"):
         read_record("results/a")
 
 

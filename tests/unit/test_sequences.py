@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from spinegrade.errors import SpinegradeError
+from refusals import refused
 from spinegrade.sequences import choose_positions, with_neighbours
 from spinegrade.tables import read_table, write_table
 
@@ -31,7 +31,7 @@ def test_positions(first, last, positions, jitter, expected):
 
 @pytest.mark.parametrize(("first", "last", "positions"), [(5, 4, 6), (-1, 4, 6), (0, 4, 0)])
 def test_no_range_no_positions(first, last, positions):
-    with pytest.raises(SpinegradeError, match="expected at least one position"):
+    with refused("SLICES_EMPTY", positions):
         choose_positions(first, last, positions)
 
 
@@ -47,5 +47,5 @@ def test_graded_sides_are_yes_no_or_unknown(tmp_path):
     write_table(tmp_path / "s.parquet", pd.DataFrame([row]), "sequences")
     read = read_table(tmp_path / "s.parquet", "sequences")
     assert read["left_graded"].tolist() == [True] and read["right_graded"].isna().all()
-    with pytest.raises(SpinegradeError, match="repeats study=1, series=2, stack=0, level=l4_l5"):
+    with refused("TABLE_ROW_TWICE", "study=1, series=2, stack=0, level=l4_l5"):
         write_table(tmp_path / "s.parquet", pd.DataFrame([row, row]), "sequences")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from refusals import refused
 from spinegrade.errors import SpinegradeError
 from spinegrade.tables import SCHEMAS, empty_table, read_table, read_tables, write_table
 
@@ -51,7 +52,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
 
 def test_a_repeated_key_is_named(tmp_path: Path) -> None:
     twice = pd.concat([labels(), labels()])
-    with pytest.raises(SpinegradeError, match="row 1 repeats study=7"):
+    with refused("TABLE_ROW_TWICE", "row 1", "study=7"):
         write_table(tmp_path / "labels.parquet", twice, "labels")
 
 
@@ -68,5 +69,5 @@ def test_every_schema_has_an_empty_table() -> None:
 
 
 def test_an_absent_table_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SpinegradeError, match=r"absent\.parquet: no such labels table"):
+    with refused("TABLE_MISSING", "absent.parquet", "labels"):
         read_table(tmp_path / "absent.parquet", "labels")

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from spinegrade.errors import SpinegradeError
+from refusals import refused
 from spinegrade.runtime.containers import container_image, show_in_container
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -92,7 +92,7 @@ def test_an_image_is_an_address_or_a_file_of_the_project(tmp_path: Path) -> None
     (tmp_path / "envs" / "a.sif").touch()
     assert container_image("docker://a/b:1", tmp_path) == "docker://a/b:1"
     assert container_image("envs/a.sif", tmp_path) == str(tmp_path / "envs" / "a.sif")
-    with pytest.raises(SpinegradeError, match=r"runtime\.container.*apptainer build"):
+    with refused("CONTAINER_MISSING", "apptainer build", key="runtime.container"):
         container_image("envs/b.sif", tmp_path)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from miniature_run import run_miniature
-from spinegrade.errors import SpinegradeError
+from refusals import refused
 from spinegrade.runtime.impersonal import impersonal
 from spinegrade.runtime.run_record import (
     FORMAT,
@@ -275,7 +275,7 @@ def test_versions_are_told_apart(tmp_path: Path) -> None:
     write_version(tmp_path, "a")
     check_version(tmp_path, "a")
     check_version(tmp_path, None)
-    with pytest.raises(SpinegradeError, match="renamed or copied"):
+    with refused("RESULTS_OF_ANOTHER_COHORT", tmp_path):
         check_version(tmp_path, "b")
 
 

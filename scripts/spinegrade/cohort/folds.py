@@ -1,4 +1,4 @@
-"""The folds of a cohort: by study, balanced in severity, and fixed for good.
+"""The folds of a cohort: by study, by a hash that is not stratified, and fixed for good.
 
 A study's fold must not move when other studies join, or results from before and after could
 not be compared. That alone decides the form of the rule: if the fold of a study is the same in
@@ -143,7 +143,9 @@ def split_folds(
     if len(usable) < folds:
         raise SpinegradeError(
             f"cohort.folds is {folds}, but only {len(usable)} train studies have images; "
-            f"allowed: 2 to {len(usable)} folds; name fewer, or add studies"
+            f"allowed: 2 to {len(usable)} folds; name fewer, or add studies",
+            code="FOLDS_TOO_MANY",
+            key="cohort.folds",
         )
     strata = severity_strata(labels).loc[train["study"]]
     if folds_file:
@@ -180,6 +182,7 @@ def _check_balance(
         advice += "; set it once, before the first training, and keep it"
     if empty:
         raise SpinegradeError(
-            f"fold {', '.join(empty)} of {folds} holds no train study with images; {advice}"
+            f"fold {', '.join(empty)} of {folds} holds no train study with images; {advice}",
+            code="FOLDS_EMPTY",
         )
     _LOGGER.warning("the folds are uneven (balance %.2f): %s", reached, advice)

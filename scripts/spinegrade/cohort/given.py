@@ -62,7 +62,9 @@ def read_given(root: str, trains: bool) -> Given:
     if wanted(layout.LABELS, trains):
         labels = read_labels(root, problems, rows_needed=trains)
     if trains and not labels and not folders["train"] and folders["test"]:
-        raise SpinegradeError(_nothing_to_train_on(root, folders["test"]))
+        raise SpinegradeError(
+            _nothing_to_train_on(root, folders["test"]), code="COHORT_WITHOUT_IMAGES"
+        )
     landmarks = read_landmarks(root, problems) if wanted(layout.LANDMARKS, trains) else []
     described: dict[str, Described] = {}
     for part, table in SERIES.items():

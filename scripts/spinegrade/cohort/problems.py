@@ -39,5 +39,6 @@ class Problems:
                 lines.append(f"  - {kind}: {len(details)} times")
         raise SpinegradeError(
             f"{what} cannot be used, {total} fault{'s' if total > 1 else ''}; mend what is "
-            "named and run again\n" + "\n".join(lines)
+            "named and run again\n" + "\n".join(lines),
+            code="COHORT_FAULTS",
         )

@@ -64,14 +64,22 @@ def _places(table: pd.DataFrame, studies: pd.Index, what: str) -> np.ndarray:
     cell = _CELL_PLACE.get_indexer(pd.MultiIndex.from_frame(table[KEY[1:]]))
     place = study * len(LUMBAR_CELLS) + cell
     problems = (
-        (study < 0, "its study is not in the studies table; rerun the rule that made this table"),
-        (cell < 0, "there is no such cell in the lumbar spine"),
-        (pd.Index(place).duplicated(), "repeats an earlier row; each cell may appear once"),
+        (
+            study < 0,
+            "PREDICTION_STUDY_UNKNOWN",
+            "its study is not in the studies table; rerun the rule that made this table",
+        ),
+        (cell < 0, "PREDICTION_CELL_UNKNOWN", "there is no such cell in the lumbar spine"),
+        (
+            pd.Index(place).duplicated(),
+            "PREDICTION_TWICE",
+            "repeats an earlier row; each cell may appear once",
+        ),
     )
-    for wrong, problem in problems:
+    for wrong, code, problem in problems:
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
-            raise SpinegradeError(f"{what}: {name_row(table, row)}: {problem}")
+            raise SpinegradeError(f"{what}: {name_row(table, row)}: {problem}", code=code)
     return place
 
 
@@ -84,7 +92,8 @@ def _check_folds(table: pd.DataFrame, expected: np.ndarray, what: str) -> None:
         raise SpinegradeError(
             f"{what}: {name_row(table, row)} was predicted for fold {fold[row]:g} but its study "
             f"is in fold {expected[row]} ({NO_FOLD}: none); such a prediction may have been "
-            "trained on the study: rerun the classifier with the present folds"
+            "trained on the study: rerun the classifier with the present folds",
+            code="PREDICTION_OF_ANOTHER_FOLD",
         )
 
 
@@ -124,7 +133,9 @@ def gather(
     filled = np.isnan(values[:, :, 0])
     if filled[0].any():
         row = int(np.flatnonzero(filled[0])[0])
-        raise SpinegradeError(f"prior: no prediction for {name_row(table, row)}")
+        raise SpinegradeError(
+            f"prior: no prediction for {name_row(table, row)}", code="PRIOR_INCOMPLETE"
+        )
     values = np.where(filled[:, :, None], values[:1], values)
     served = np.stack([(~filled[:, condition == code]).any(axis=1) for code in range(3)], axis=1)
     study = np.repeat(np.arange(len(studies)), len(cells))

@@ -56,7 +56,11 @@ class FitSettings:
         for key, allowed in words:
             value = getattr(self, key)
             if value not in allowed:
-                raise SpinegradeError(f"ensemble.{key} is {value!r}; allowed: {', '.join(allowed)}")
+                raise SpinegradeError(
+                    f"ensemble.{key} is {value!r}; allowed: {', '.join(allowed)}",
+                    code="COMBINE_WORD",
+                    key=f"ensemble.{key}",
+                )
 
 
 @dataclass(frozen=True)
@@ -258,7 +262,8 @@ def fit_combinations(
     folds = sorted(int(fold) for fold in np.unique(board.fold) if fold != NO_FOLD)
     if len(folds) < 2:
         raise SpinegradeError(
-            f"ensemble: the studies lie in {len(folds)} fold(s); cross-fitting needs two or more"
+            f"ensemble: the studies lie in {len(folds)} fold(s); cross-fitting needs two or more",
+            code="COMBINE_ONE_FOLD",
         )
     cross_fitted, in_sample = np.empty((2, len(board.fold), 3))
     fitted = Fitted({}, {}, {fold: {} for fold in folds})

@@ -87,7 +87,8 @@ def fit_weights(
     if not np.isfinite(best_loss):
         raise SpinegradeError(
             f"ensemble: the weights of {len(free)} members could not be fitted "
-            f"({'; '.join(messages)}); look for a member whose probabilities are all alike"
+            f"({'; '.join(messages)}); look for a member whose probabilities are all alike",
+            code="WEIGHTS_NOT_FITTED",
         )
     return best
 

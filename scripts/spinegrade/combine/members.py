@@ -24,7 +24,9 @@ def chosen_members(
         if name in known or name in (PRIOR, ENSEMBLE):
             raise SpinegradeError(
                 f"ensemble.outside.{name}: the name is that of a classifier or of the ensemble; "
-                "give the table another"
+                "give the table another",
+                code="MEMBER_NAME_TAKEN",
+                key=f"ensemble.outside.{name}",
             )
     if wanted == "all":
         return known, tables
@@ -32,6 +34,8 @@ def chosen_members(
     if unknown:
         raise SpinegradeError(
             f"ensemble.members names {unknown}; there are the classifiers {known}, the outside "
-            f"tables {tables}, and 'all'"
+            f"tables {tables}, and 'all'",
+            code="MEMBER_UNKNOWN",
+            key="ensemble.members",
         )
     return [name for name in wanted if name in known], [name for name in wanted if name in tables]

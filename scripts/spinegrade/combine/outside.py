@@ -48,7 +48,7 @@ class _Rows:
     unit: str
     numbers: list[int]
 
-    def refuse(self, wrong: np.ndarray, problem: str) -> None:
+    def refuse(self, wrong: np.ndarray, code: str, problem: str) -> None:
         """Raise SpinegradeError that names the first row where ``wrong`` (n,) holds."""
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
@@ -56,7 +56,8 @@ class _Rows:
             tail = f" ({more} more rows like it)" if more else ""
             raise SpinegradeError(
                 f"{self.path}: {self.unit} {self.numbers[row]}, row_id "
-                f"{self.columns['row_id'][row]!r}: {problem}{tail}"
+                f"{self.columns['row_id'][row]!r}: {problem}{tail}",
+                code=code,
             )
 
 
@@ -67,7 +68,8 @@ def content_digest(path: str | Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
     except OSError as error:
         raise SpinegradeError(
-            f"{path}: cannot be read ({error.strerror}); ensemble.outside must name {_FORM}"
+            f"{path}: cannot be read ({error.strerror}); ensemble.outside must name {_FORM}",
+            code="OUTSIDE_UNREADABLE",
         ) from error
 
 
@@ -77,7 +79,9 @@ def check_files(tables: dict[str, dict]) -> None:
         if not Path(table["path"]).is_file():
             raise SpinegradeError(
                 f"ensemble.outside.{name}.path is {str(table['path'])!r}: there is no such file; "
-                f"it must name {_FORM}"
+                f"it must name {_FORM}",
+                code="OUTSIDE_NO_FILE",
+                key=f"ensemble.outside.{name}.path",
             )
 
 
@@ -89,7 +93,8 @@ def _check_columns(path: Path, found: Iterable[str]) -> None:
     if missing or surplus or repeated:
         raise SpinegradeError(
             f"{path}: missing columns {missing}, unknown columns {surplus}, repeated columns "
-            f"{repeated}; expected {_FORM}"
+            f"{repeated}; expected {_FORM}",
+            code="OUTSIDE_COLUMNS",
         )
 
 
@@ -102,7 +107,8 @@ def _read_csv(path: Path) -> _Rows:
             if separator:
                 raise SpinegradeError(
                     f"{path}: {separator} separate its fields; save it as CSV with commas between "
-                    "them"
+                    "them",
+                    code="OUTSIDE_SEPARATOR",
                 )
             reader = csv.reader(stream, strict=True)
             for row in reader:
@@ -111,15 +117,18 @@ def _read_csv(path: Path) -> _Rows:
                     lines.append(reader.line_num)
     except (csv.Error, UnicodeDecodeError) as error:
         place = f"after line {lines[-1]}" if lines else "at its start"
-        raise SpinegradeError(f"{path}: {place}: {error}; expected UTF-8 CSV text") from error
+        raise SpinegradeError(
+            f"{path}: {place}: {error}; expected UTF-8 CSV text", code="OUTSIDE_NO_CSV"
+        ) from error
     if not rows:
-        raise SpinegradeError(f"{path}: empty; expected {_FORM}")
+        raise SpinegradeError(f"{path}: empty; expected {_FORM}", code="OUTSIDE_EMPTY")
     header = [column.strip() for column in rows[0]]
     _check_columns(path, header)
     for line, row in zip(lines[1:], rows[1:], strict=True):
         if len(row) != len(header):
             raise SpinegradeError(
-                f"{path}: line {line} has {len(row)} fields, the header {len(header)}; mend it"
+                f"{path}: line {line} has {len(row)} fields, the header {len(header)}; mend it",
+                code="OUTSIDE_FIELDS",
             )
     values = [[field.strip() for field in column] for column in zip(*rows[1:], strict=True)]
     columns = dict(zip(header, values, strict=True)) if values else {c: [] for c in header}
@@ -131,7 +140,8 @@ def _read_parquet(path: Path) -> _Rows:
         table = pq.read_table(path)
     except (ArrowException, OSError) as error:
         raise SpinegradeError(
-            f"{path}: no Parquet table that can be read ({error}); expected {_FORM}"
+            f"{path}: no Parquet table that can be read ({error}); expected {_FORM}",
+            code="OUTSIDE_NO_PARQUET",
         ) from error
     # pandas stores a frame's unnamed index as a column of this name.
     names = [name for name in table.column_names if not name.startswith("__index_level_")]
@@ -162,7 +172,11 @@ def _numbers(rows: _Rows, column: str, empty: float | None = None) -> np.ndarray
     if wrong.any():
         value = values[int(np.flatnonzero(wrong)[0])]
         said = "empty" if value in (None, "") else repr(value)
-        rows.refuse(wrong, f"{column} is {said}, no finite number; give a decimal number")
+        rows.refuse(
+            wrong,
+            "OUTSIDE_NO_NUMBER",
+            f"{column} is {said}, no finite number; give a decimal number",
+        )
     return found
 
 
@@ -183,16 +197,20 @@ def _places(rows: _Rows, studies: list[str]) -> np.ndarray:
         )
         if cell:
             study = name[: -len(cell) - 1]
+            code = "OUTSIDE_STUDY_UNKNOWN"
             problem = f"study {study!r} is not in this cohort; leave its rows out"
         else:
             example = row_id(studies[0] if studies else "<study>", LUMBAR_CELLS[0])
+            code = "OUTSIDE_CELL_UNKNOWN"
             problem = f"there is no such cell; expected <study>_<cell>, such as {example}"
-        rows.refuse(place < 0, problem)
+        rows.refuse(place < 0, code, problem)
     repeated = pd.Index(place).duplicated()
     if repeated.any():
         second = int(np.flatnonzero(repeated)[0])
         first = rows.numbers[int(np.flatnonzero(place == place[second])[0])]
-        rows.refuse(repeated, f"repeats {rows.unit} {first}; each cell may appear once")
+        rows.refuse(
+            repeated, "OUTSIDE_ROW_TWICE", f"repeats {rows.unit} {first}; each cell may appear once"
+        )
     return place
 
 
@@ -203,7 +221,11 @@ def _probabilities(rows: _Rows, normalise: bool) -> np.ndarray:
         negative = values[:, column] < 0.0
         if negative.any():
             found = values[negative, column][0]
-            rows.refuse(negative, f"{name} is {found:g}; probabilities must not be negative")
+            rows.refuse(
+                negative,
+                "OUTSIDE_NEGATIVE",
+                f"{name} is {found:g}; probabilities must not be negative",
+            )
     sums = values.sum(axis=1)
     off = sums <= 0.0 if normalise else np.abs(sums - 1.0) > SUM_TOLERANCE + _ROUNDING
     if off.any():
@@ -214,7 +236,7 @@ def _probabilities(rows: _Rows, normalise: bool) -> np.ndarray:
             else f"they must sum to 1 within {SUM_TOLERANCE:g}; where odds or weights are meant, "
             "set normalise: true for this table"
         )
-        rows.refuse(off, f"{found}; {advice}")
+        rows.refuse(off, "OUTSIDE_SUM", f"{found}; {advice}")
     return values / sums[:, None]
 
 
@@ -237,7 +259,7 @@ def read_outside(
     path = Path(table.path)
     rows = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     if not rows.numbers:
-        raise SpinegradeError(f"{path}: holds no row; expected {_FORM}")
+        raise SpinegradeError(f"{path}: holds no row; expected {_FORM}", code="OUTSIDE_EMPTY")
     studies = list(fold_of.index)
     place = _places(rows, studies)
     values = _probabilities(rows, table.normalise)
@@ -252,6 +274,7 @@ def read_outside(
             said, is_in = (f"{n:g}" if n >= 0 else "none" for n in (given[row], own[row]))
             rows.refuse(
                 wrong,
+                "OUTSIDE_OF_ANOTHER_FOLD",
                 f"fold is {said}, but its study is in fold {is_in}; a model of another fold may "
                 "have been trained on the study: predict it with these folds, or give the run "
                 "the folds of the table (cohort.folds_file)",

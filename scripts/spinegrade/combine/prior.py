@@ -1,10 +1,4 @@
-"""The prior: what is known of a cell before its study is looked at.
-
-Per condition and level q_c is proportional to w_c (n_c + 3 p_c): n_c counts the grade c in
-the training folds, p_c is the grade's share over all levels of the condition there, w_c is
-the sample weight 1, 2, 4. The shares pull levels with few labels towards the condition;
-the weights make q the best constant for the weighted log loss.
-"""
+"""The prior: what is known of a cell before its study is looked at, by the other folds' labels."""
 
 from __future__ import annotations
 
@@ -12,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from spinegrade.errors import SpinegradeError
+from spinegrade.metrics.prior import grade_prior
 from spinegrade.names import (
     CONDITIONS,
-    GRADE_WEIGHTS,
     GRADES,
     LUMBAR_CELLS,
     LUMBAR_LEVELS,
@@ -24,18 +18,14 @@ from spinegrade.names import (
 PRIOR = "prior"
 """The prior's name in the column ``classifier``."""
 
-_PSEUDO_COUNT = 3.0
-
 Prior = dict[str, dict[str, list[float]]]
 """Condition, then level, to the three probabilities."""
 
 
 def fit_prior(labels: pd.DataFrame) -> Prior:
-    """Fit the prior on a labels table; missing grades are left out.
+    """Fit ``metrics.prior`` on a labels table; missing grades are left out.
 
-    A grade that a condition never has in ``labels`` (tiny cohorts) gets one count more, as
-    the other two do, so that no probability is zero. Raises SpinegradeError for a condition
-    without a single labelled cell.
+    Raises SpinegradeError for a condition without a single labelled cell.
     """
     known = labels[labels["grade"].notna()]
     place = pd.MultiIndex.from_product([CONDITIONS, LUMBAR_LEVELS, GRADES])
@@ -43,18 +33,14 @@ def fit_prior(labels: pd.DataFrame) -> Prior:
     counts = counts.to_numpy(dtype=np.float64).reshape(len(CONDITIONS), len(LUMBAR_LEVELS), 3)
     prior: Prior = {}
     for condition, by_level in zip(CONDITIONS, counts, strict=True):
-        whole = by_level.sum(axis=0)
-        if whole.sum() == 0:
+        if by_level.sum() == 0:
             raise SpinegradeError(
                 f"prior: the training folds hold no labelled cell of {condition}; give more "
-                "labelled studies or fewer folds"
+                "labelled studies or fewer folds",
+                code="PRIOR_WITHOUT_LABELS",
             )
-        if (whole == 0).any():
-            whole = whole + 1.0
-        share = whole / whole.sum()
-        weighted = np.asarray(GRADE_WEIGHTS) * (by_level + _PSEUDO_COUNT * share)
-        weighted /= weighted.sum(axis=1, keepdims=True)
-        prior[condition] = dict(zip(LUMBAR_LEVELS, weighted.tolist(), strict=True))
+        probabilities = grade_prior(by_level).tolist()
+        prior[condition] = dict(zip(LUMBAR_LEVELS, probabilities, strict=True))
     return prior
 
 

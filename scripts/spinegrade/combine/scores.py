@@ -85,7 +85,8 @@ def _against_floor(total: float, floor: dict[str, Any]) -> dict[str, Any]:
     except (KeyError, TypeError, ZeroDivisionError) as error:
         raise SpinegradeError(
             f"the phantom's floor.json lacks expected or realised.total ({error!r}); make the "
-            "phantom again"
+            "phantom again",
+            code="FLOOR_MALFORMED",
         ) from error
     return {"expected": expected, "realised": realised, "ratio_to_realised": ratio}
 

@@ -80,13 +80,16 @@ def read_predictions(paths: dict[str, list[str]]) -> dict[str, pd.DataFrame]:
     tables = {}
     for name, files in paths.items():
         if name in (PRIOR, ENSEMBLE):
-            raise SpinegradeError(f"a classifier may not be called {name!r}; rename it")
+            raise SpinegradeError(
+                f"a classifier may not be called {name!r}; rename it", code="MEMBER_NAME_TAKEN"
+            )
         table = read_tables(files, "predictions")
         strangers = sorted(set(table["classifier"]) - {name})
         if strangers:
             raise SpinegradeError(
                 f"{', '.join(map(str, files))}: expected rows of classifier {name!r} only, found "
-                f"{strangers}; rerun the rule that made it"
+                f"{strangers}; rerun the rule that made it",
+                code="PREDICTIONS_OF_ANOTHER",
             )
         tables[name] = table
     return tables
@@ -105,7 +108,11 @@ def _with_outside(
     }
     taken = sorted(made.keys() & {*tables, PRIOR, ENSEMBLE})
     if taken:
-        raise SpinegradeError(f"ensemble.outside: the name {taken[0]!r} is taken; give another")
+        raise SpinegradeError(
+            f"ensemble.outside: the name {taken[0]!r} is taken; give another",
+            code="MEMBER_NAME_TAKEN",
+            key="ensemble.outside",
+        )
     return tables | made
 
 
@@ -176,7 +183,8 @@ def fit_ensemble(
     strangers = fold_table.index.difference(pd.Index(everyone))
     if len(strangers):
         raise SpinegradeError(
-            f"{folds}: study {strangers[0]} is not in {studies}; rerun split_folds"
+            f"{folds}: study {strangers[0]} is not in {studies}; rerun split_folds",
+            code="FOLDS_STUDY_UNKNOWN",
         )
     fold_of = fold_table.reindex(everyone)
     prior, whole_prior = cross_fitted_prior(label_table, fold_of)

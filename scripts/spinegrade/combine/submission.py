@@ -38,22 +38,29 @@ def _wanted_rows(sample: str | Path | None, known: list[str]) -> list[str]:
         return known
     table = pd.read_csv(sample, dtype="str")
     if "row_id" not in table.columns:
-        raise SpinegradeError(f"{sample}: no column row_id; found {list(table.columns)}")
+        raise SpinegradeError(
+            f"{sample}: no column row_id; found {list(table.columns)}", code="SUBMISSION_COLUMN"
+        )
     wanted = list(table["row_id"])
     repeated = table["row_id"][table["row_id"].duplicated()]
     if len(repeated):
-        raise SpinegradeError(f"{sample}: row {repeated.index[0]} repeats {repeated.iloc[0]!r}")
+        raise SpinegradeError(
+            f"{sample}: row {repeated.index[0]} repeats {repeated.iloc[0]!r}",
+            code="SUBMISSION_ROW_TWICE",
+        )
     unknown = sorted(set(wanted) - set(known))
     if unknown:
         raise SpinegradeError(
             f"{sample}: {len(unknown)} row ids that belong to no test study and cell, the first "
-            f"{unknown[0]!r}; expected <study>_<cell> with a study of test_series_descriptions.csv"
+            f"{unknown[0]!r}; expected <study>_<cell> with a study of test_series_descriptions.csv",
+            code="SUBMISSION_ROW_UNKNOWN",
         )
     missing = sorted(set(known) - set(wanted))
     if missing:
         raise SpinegradeError(
             f"{sample}: lacks {len(missing)} rows of the test studies, the first {missing[0]!r}; "
-            "it must hold 25 rows for each"
+            "it must hold 25 rows for each",
+            code="SUBMISSION_ROW_MISSING",
         )
     return wanted
 
@@ -89,7 +96,8 @@ def write_submission(
     if absent:
         raise SpinegradeError(
             f"{probabilities}: no probabilities for {len(absent)} rows of the submission, the "
-            f"first {absent[0]!r}; rerun fit_ensemble"
+            f"first {absent[0]!r}; rerun fit_ensemble",
+            code="SUBMISSION_CELL_MISSING",
         )
     alone = int((predictions["source"] == "prior").sum())
     if alone:

@@ -64,7 +64,8 @@ def read_weights(path: str | Path, blend: str) -> dict[str, Any]:
     def refuse(where: str, expected: str) -> SpinegradeError:
         return SpinegradeError(
             f"{path}: {where}: expected {expected}; models.from must name a finished run whose "
-            "ensemble/weights.json is as fit_ensemble wrote it"
+            "ensemble/weights.json is as fit_ensemble wrote it",
+            code="WEIGHTS_MALFORMED",
         )
 
     def is_number(value: Any) -> bool:
@@ -76,7 +77,9 @@ def read_weights(path: str | Path, blend: str) -> dict[str, Any]:
     if fitted_in != blend:
         raise SpinegradeError(
             f"{path}: its weights were fitted on {fitted_in}, but ensemble.blend is {blend!r}; "
-            f"weights are applied as they were fitted: set ensemble.blend: {fitted_in}"
+            f"weights are applied as they were fitted: set ensemble.blend: {fitted_in}",
+            code="WEIGHTS_OF_ANOTHER_BLEND",
+            key="ensemble.blend",
         )
     for condition in CONDITIONS:
         for level in LUMBAR_LEVELS:
@@ -119,7 +122,8 @@ def apply_combinations(
             raise SpinegradeError(
                 f"the ensemble's weights for {condition} name the member {missing[0]!r}, which "
                 f"this run does not have; it has {', '.join(board.members)}; a member that was "
-                "an outside table needs one of the same name for these studies (ensemble.outside)"
+                "an outside table needs one of the same name for these studies (ensemble.outside)",
+                code="WEIGHTS_MEMBER_MISSING",
             )
         rows = [board.members.index(name) for name in wanted]
         chosen = board.condition == code

@@ -54,7 +54,8 @@ def read_jitter(path: str | Path, detector: str) -> Jitter:
     if errors.get("detector") != detector:
         raise SpinegradeError(
             f"{path}: errors of {errors.get('detector')!r}, expected those of {detector!r}; run "
-            "measure_keypoints for that detector"
+            "measure_keypoints for that detector",
+            code="ERRORS_OF_ANOTHER",
         )
     found = []
     for key in Jitter._fields:
@@ -62,7 +63,8 @@ def read_jitter(path: str | Path, detector: str) -> Jitter:
         if not isinstance(value, int | float) or not np.isfinite(value) or value < 0:
             raise SpinegradeError(
                 f"{path}: {key} is {value!r}, expected a number of at least 0; run "
-                "measure_keypoints again"
+                "measure_keypoints again",
+                code="ERRORS_MALFORMED",
             )
         found.append(float(value))
     return Jitter(*found)
@@ -129,7 +131,9 @@ def _check_sampled(roi_set: RoiSet, keypoints: pd.DataFrame, stacks: Iterable[St
             raise SpinegradeError(
                 f"rois.sets.{roi_set.name}.slices.sampled: the points of {roi_set.detector} lie "
                 f"in {stack.plane} stacks (study {stack.study}, series {stack.series}); only "
-                "sagittal ones run from the patient's right to left"
+                "sagittal ones run from the patient's right to left",
+                code="CROPS_SAMPLED_PLANE",
+                key=f"rois.sets.{roi_set.name}.slices.sampled",
             )
 
 
@@ -213,7 +217,9 @@ def crop_shard(
     by_study: dict[str, list[Stack]] = defaultdict(list)
     for stack in stacks:
         if not stack.path.exists():
-            raise SpinegradeError(f"{stack.path}: no such volume; run convert_dicom again")
+            raise SpinegradeError(
+                f"{stack.path}: no such volume; run convert_dicom again", code="VOLUME_MISSING"
+            )
         by_study[stack.study].append(stack)
     if roi_set.slices.sampled:
         _check_sampled(roi_set, keypoints, itertools.chain.from_iterable(by_study.values()))

@@ -127,7 +127,9 @@ def axial_stacks(stacks: Iterable[Stack]) -> list[Stack]:
     damaged = set()
     for stack in chosen:
         if not stack.path.exists():
-            raise SpinegradeError(f"{stack.path}: no such volume; run convert_dicom again")
+            raise SpinegradeError(
+                f"{stack.path}: no such volume; run convert_dicom again", code="VOLUME_MISSING"
+            )
         try:
             stack.open()
         except SpinegradeError as error:

@@ -119,7 +119,9 @@ class RoiSet:
         if not self.in_plane.is_square:
             raise SpinegradeError(
                 f"rois.sets.{self.name}.in_plane: size {self.in_plane.size} at "
-                f"{self.in_plane.output_px} px is not square; give one number each"
+                f"{self.in_plane.output_px} px is not square; give one number each",
+                code="CROPS_NOT_SQUARE",
+                key=f"rois.sets.{self.name}.in_plane",
             )
         return {
             "slices": self.slices.seen,
@@ -168,12 +170,16 @@ def _slices_from_config(where: str, block: Mapping[str, Any]) -> Slices:
         raise SpinegradeError(
             f"{where}: count {slices.count}, spacing_mm {slices.spacing_mm} and margin "
             f"{slices.margin} mean nothing beside sampled, which says itself how many slices "
-            "there are; leave them out"
+            "there are; leave them out",
+            code="CROPS_SAMPLED_AND_COUNTED",
+            key=where,
         )
     if slices.count % 2 == 0:
         raise SpinegradeError(
             f"{where}.count is {slices.count}: it must be odd, so that the keypoint's slice is "
-            "the middle one"
+            "the middle one",
+            code="CROPS_EVEN_COUNT",
+            key=f"{where}.count",
         )
     return slices
 
@@ -184,11 +190,15 @@ def _check_sampled(roi_set: RoiSet) -> None:
     if sampled and roi_set.image and roi_set.image[0] != "sagittal":
         raise SpinegradeError(
             f"{where}: image.plane is {roi_set.image[0]!r}; only sagittal stacks run from the "
-            "patient's right to left"
+            "patient's right to left",
+            code="CROPS_SAMPLED_PLANE",
+            key=where,
         )
     if sampled and sampled.part == "side" and SPINAL in roi_set.conditions:
         raise SpinegradeError(
-            f"{where}.part is 'side', but {SPINAL} has no side; allowed there: centre, left, right"
+            f"{where}.part is 'side', but {SPINAL} has no side; allowed there: centre, left, right",
+            code="CROPS_SIDE_OF_CANAL",
+            key=f"{where}.part",
         )
 
 
@@ -217,7 +227,9 @@ def check_sequences(
     for name, block in sequences.items():
         if name in set(sets):
             raise SpinegradeError(
-                f"rois.sequences.{name}: a roi set has that name, and its folder; give it another"
+                f"rois.sequences.{name}: a roi set has that name, and its folder; give it another",
+                code="CROPS_NAME_TAKEN",
+                key=f"rois.sequences.{name}",
             )
         _check_detector(f"rois.sequences.{name}", block["detector"], detectors)
 
@@ -239,5 +251,7 @@ def _check_detector(where: str, detector: str, detectors: Iterable[str]) -> None
         hint = f"; did you mean {close[0]}?" if close else ""
         raise SpinegradeError(
             f"{where}.detector is {detector!r}: there is no such detector{hint} "
-            f"Allowed: {', '.join(known)}"
+            f"Allowed: {', '.join(known)}",
+            code="CROPS_DETECTOR_UNKNOWN",
+            key=f"{where}.detector",
         )

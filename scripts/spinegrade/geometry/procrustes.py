@@ -53,14 +53,17 @@ def check_points(points: ArrayLike, axes: int) -> Points:
     if array.ndim != axes or array.shape[-1] != 2 or array.shape[-2] < 2 or not array.size:
         expected = "(n, k, 2)" if axes == 3 else "(k, 2)"
         raise SpinegradeError(
-            f"points have shape {array.shape}; expected {expected} with n >= 1 and k >= 2"
+            f"points have shape {array.shape}; expected {expected} with n >= 1 and k >= 2",
+            code="SHAPE_DIMENSIONS",
         )
     finite = np.isfinite(array).all(axis=(-2, -1))
     size = np.ptp(array, axis=-2).max(axis=-1)
     for what, bad in (("a value that is not finite", ~finite), ("no extent", size == 0)):
         if np.any(bad):
             which = f"set {int(np.argmax(bad))} of points" if axes == 3 else "the set of points"
-            raise SpinegradeError(f"{which} has {what}; leave incomplete sets out")
+            raise SpinegradeError(
+                f"{which} has {what}; leave incomplete sets out", code="SHAPE_POINTS"
+            )
     return array
 
 
@@ -91,13 +94,16 @@ def similarity_to(points: ArrayLike, shape: ArrayLike) -> Similarity:
     source, target = check_points(points, 2), check_points(shape, 2)
     if source.shape != target.shape:
         raise SpinegradeError(
-            f"cannot align {source.shape[0]} points to a shape of {target.shape[0]} points"
+            f"cannot align {source.shape[0]} points to a shape of {target.shape[0]} points",
+            code="SHAPE_DIMENSIONS",
         )
     moving, fixed = _centred_complex(source), _centred_complex(target)
     factor = np.vdot(moving, fixed) / np.vdot(moving, moving).real
     scale = abs(factor)
     if scale < 1e-12:
-        raise SpinegradeError("the points have nothing in common with the shape; no best turn")
+        raise SpinegradeError(
+            "the points have nothing in common with the shape; no best turn", code="SHAPE_UNRELATED"
+        )
     cosine, sine = factor.real / scale, factor.imag / scale
     rotation = np.array([[cosine, -sine], [sine, cosine]])
     shift = target.mean(axis=0) - scale * rotation @ source.mean(axis=0)

@@ -43,7 +43,8 @@ def divergence_named(name: str) -> Callable[[Tensor, Tensor], Tensor]:
     """``divergence`` or ``relative_entropy`` by name; SpinegradeError for another one."""
     if name not in _DIVERGENCES:
         raise SpinegradeError(
-            f"a one-stage loss: heatmap is {name!r}; allowed: {', '.join(_DIVERGENCES)}"
+            f"a one-stage loss: heatmap is {name!r}; allowed: {', '.join(_DIVERGENCES)}",
+            code="OPTION_UNKNOWN",
         )
     return _DIVERGENCES[name]
 
@@ -85,7 +86,9 @@ def place_errors(found: Tensor, points: Tensor, known: Tensor) -> Tensor:
 def check_grade_mean(name: str) -> None:
     """Raise SpinegradeError for a ``grade_mean`` that ``weighted_nll`` does not know."""
     if name not in GRADE_MEANS:
-        raise SpinegradeError(f"grade_mean is {name!r}; allowed: {', '.join(GRADE_MEANS)}")
+        raise SpinegradeError(
+            f"grade_mean is {name!r}; allowed: {', '.join(GRADE_MEANS)}", code="OPTION_UNKNOWN"
+        )
 
 
 def weighted_nll(

@@ -56,7 +56,8 @@ def build(
     """
     if matching not in MATCHINGS:
         raise SpinegradeError(
-            f"loss one_stage_foraminal: matching is {matching!r}; allowed: {', '.join(MATCHINGS)}"
+            f"loss one_stage_foraminal: matching is {matching!r}; allowed: {', '.join(MATCHINGS)}",
+            code="OPTION_UNKNOWN",
         )
     divergence = divergence_named(heatmap)
     check_grade_mean(grade_mean)

@@ -74,7 +74,8 @@ def _resampled(sums: list[StudySums], resamples: int, seed: int) -> list[np.ndar
             return [np.concatenate(kept) for kept in drawn]
     raise SpinegradeError(
         f"bootstrap: {studies} studies have too few labels for {resamples} resamples in which "
-        f"every part of the score ({', '.join(PARTS)}) has a labelled cell; use more studies"
+        f"every part of the score ({', '.join(PARTS)}) has a labelled cell; use more studies",
+        code="BOOTSTRAP_TOO_FEW",
     )
 
 
@@ -112,7 +113,9 @@ def compare_sums(
         score_sums(sums.loss.sum(axis=0), sums.weight.sum(axis=0)).total for sums in (first, second)
     ]
     if not totals[1] > 0.0:
-        raise SpinegradeError("the second prediction's score is zero: no ratio to it exists")
+        raise SpinegradeError(
+            "the second prediction's score is zero: no ratio to it exists", code="SCORE_ZERO"
+        )
     draws = [parts.mean(axis=1) for parts in _resampled([first, second], resamples, seed)]
     return Comparison(
         totals[0],

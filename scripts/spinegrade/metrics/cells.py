@@ -53,19 +53,21 @@ def name_row(table: pd.DataFrame, row: int) -> str:
     return f"row {row} ({values})"
 
 
-def _refuse(what: str, table: pd.DataFrame, wrong: np.ndarray, problem: str) -> None:
+def _refuse(code: str, what: str, table: pd.DataFrame, wrong: np.ndarray, problem: str) -> None:
     """Raise a SpinegradeError that names the first row where ``wrong`` (n,) holds."""
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         more = int(wrong.sum()) - 1
         tail = f" ({more} more rows like it)" if more else ""
-        raise SpinegradeError(f"{what}: {name_row(table, row)} {problem}{tail}")
+        raise SpinegradeError(f"{what}: {name_row(table, row)} {problem}{tail}", code=code)
 
 
 def _check_columns(table: pd.DataFrame, columns: list[str], what: str) -> None:
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise SpinegradeError(f"{what}: missing columns {missing}; expected {columns}")
+        raise SpinegradeError(
+            f"{what}: missing columns {missing}; expected {columns}", code="CELLS_COLUMNS"
+        )
 
 
 def _key_codes(tables: list[pd.DataFrame]) -> list[np.ndarray]:
@@ -84,11 +86,19 @@ def _checked_grades(labels: pd.DataFrame) -> np.ndarray:
     try:
         grade = labels["grade"].to_numpy(dtype="float64", na_value=np.nan)
     except (TypeError, ValueError) as error:
-        raise SpinegradeError(f"labels: column grade is not numeric ({error})") from error
+        raise SpinegradeError(
+            f"labels: column grade is not numeric ({error})", code="CELLS_NO_NUMBER"
+        ) from error
     wrong = ~(np.isnan(grade) | np.isin(grade, (0.0, 1.0, 2.0)))
     if wrong.any():
         found = grade[wrong][0]
-        _refuse("labels", labels, wrong, f"has grade {found:g}; allowed: 0, 1, 2 or missing")
+        _refuse(
+            "CELL_GRADE_UNKNOWN",
+            "labels",
+            labels,
+            wrong,
+            f"has grade {found:g}; allowed: 0, 1, 2 or missing",
+        )
     return grade
 
 
@@ -104,21 +114,23 @@ def checked_probabilities(table: pd.DataFrame, what: str = "probabilities") -> n
     try:
         values = table[columns].to_numpy(dtype="float64", na_value=np.nan)
     except (TypeError, ValueError) as error:
-        raise SpinegradeError(f"{what}: columns {columns} are not numeric ({error})") from error
+        raise SpinegradeError(
+            f"{what}: columns {columns} are not numeric ({error})", code="CELLS_NO_NUMBER"
+        ) from error
     problems = (
-        (~np.isfinite(values), "must be finite"),
-        (values < 0.0, "must not be negative"),
+        (~np.isfinite(values), "CELL_NOT_FINITE", "must be finite"),
+        (values < 0.0, "CELL_NEGATIVE", "must not be negative"),
     )
-    for wrong, rule in problems:
+    for wrong, code, rule in problems:
         if wrong.any():
             row, column = (int(place[0]) for place in np.nonzero(wrong))
             found = f"has {columns[column]} = {values[row, column]:g}; probabilities {rule}"
-            _refuse(what, table, wrong.any(axis=1), found)
+            _refuse(code, what, table, wrong.any(axis=1), found)
     sums = values.sum(axis=1)
     off = np.abs(sums - 1.0) > SUM_TOLERANCE + _ROUNDING
     if off.any():
         found = f"sums to {sums[off][0]:.6f}; its three probabilities must sum to 1"
-        _refuse(what, table, off, f"{found} within {SUM_TOLERANCE:g}")
+        _refuse("CELL_SUM", what, table, off, f"{found} within {SUM_TOLERANCE:g}")
     return values / sums[:, None]
 
 
@@ -141,18 +153,29 @@ def match(labels: pd.DataFrame, *tables: pd.DataFrame) -> tuple[Cells, list[np.n
     values = [checked_probabilities(table) for table in tables]
     for what, table in zip(whats, (labels, *tables), strict=True):
         for column in KEY:
-            _refuse(what, table, table[column].isna().to_numpy(), f"has no {column}")
+            _refuse(
+                "CELL_WITHOUT_KEY", what, table, table[column].isna().to_numpy(), f"has no {column}"
+            )
     condition = pd.Index(CONDITIONS).get_indexer(labels["condition"])
-    _refuse("labels", labels, condition < 0, f"has an unknown condition; allowed: {CONDITIONS}")
+    _refuse(
+        "CELL_CONDITION_UNKNOWN",
+        "labels",
+        labels,
+        condition < 0,
+        f"has an unknown condition; allowed: {CONDITIONS}",
+    )
     codes = _key_codes([labels, *tables])
     for what, table, code in zip(whats, (labels, *tables), codes, strict=True):
         repeated = pd.Index(code).duplicated()
-        _refuse(what, table, repeated, "repeats an earlier row; each cell may appear once")
+        _refuse(
+            "CELL_TWICE", what, table, repeated, "repeats an earlier row; each cell may appear once"
+        )
     labelled = ~np.isnan(grade)
     matched = []
     for code, value in zip(codes[1:], values, strict=True):
         place = pd.Index(code).get_indexer(codes[0])
         _refuse(
+            "CELL_WITHOUT_PREDICTION",
             "probabilities",
             labels,
             labelled & (place < 0),

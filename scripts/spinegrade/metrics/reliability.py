@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from spinegrade.metrics.cells import Cells
-from spinegrade.metrics.rsna2024 import CLIP
+from spinegrade.metrics.log_loss import cell_losses
 from spinegrade.names import CONDITIONS, GRADE_NAMES, GRADE_WEIGHTS, GRADES, LUMBAR_LEVELS
 
 _WEIGHTS = np.asarray(GRADE_WEIGHTS)
@@ -86,8 +86,7 @@ def level_table(cells: Cells, probabilities: np.ndarray) -> pd.DataFrame:
     Columns condition, level, count, normal_mild, moderate, severe, log_loss; one row a
     condition and level that has labelled cells, then one a condition with level "all".
     """
-    loss = -np.log(np.clip(probabilities[np.arange(len(cells)), cells.grade], CLIP, 1.0 - CLIP))
-    weight = _WEIGHTS[cells.grade]
+    loss, weight = cell_losses(probabilities, cells.grade)
     rows = []
     for code, condition in enumerate(CONDITIONS):
         for level in (*LUMBAR_LEVELS, "all"):
@@ -111,8 +110,7 @@ def level_table(cells: Cells, probabilities: np.ndarray) -> pd.DataFrame:
 
 def study_losses(cells: Cells, probabilities: np.ndarray) -> pd.Series:
     """Mean weighted log loss of each study's labelled cells, by study id, worst first."""
-    loss = -np.log(np.clip(probabilities[np.arange(len(cells)), cells.grade], CLIP, 1.0 - CLIP))
-    weight = _WEIGHTS[cells.grade]
+    loss, weight = cell_losses(probabilities, cells.grade)
     total = np.bincount(cells.study, weight * loss, minlength=len(cells.studies))
     mean = total / np.bincount(cells.study, weight, minlength=len(cells.studies))
     series = pd.Series(mean, index=pd.Index(cells.studies, name="study"), name="log_loss")

@@ -15,15 +15,12 @@ import pandas as pd
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.metrics.cells import Cells, match
-from spinegrade.names import CONDITIONS, GRADE_WEIGHTS, SPINAL
+from spinegrade.metrics.log_loss import cell_losses, negative_log
+from spinegrade.names import CONDITIONS, SPINAL
 
 PARTS = ("spinal", "foraminal", "subarticular", "any_severe")
 """The four parts of the score, the first three in the order of ``names.CONDITIONS``."""
 
-CLIP = float(np.finfo(np.float64).eps)
-"""Probabilities are held within [CLIP, 1 - CLIP], as scikit-learn's log_loss does."""
-
-_WEIGHTS = np.asarray(GRADE_WEIGHTS)
 _SPINAL = CONDITIONS.index(SPINAL)
 
 
@@ -54,10 +51,6 @@ class StudySums:
     weight: np.ndarray
 
 
-def _negative_log(probability: np.ndarray) -> np.ndarray:
-    return -np.log(np.clip(probability, CLIP, 1.0 - CLIP))
-
-
 def study_sums(
     condition: np.ndarray,
     grade: np.ndarray,
@@ -74,8 +67,8 @@ def study_sums(
         probabilities: (n, 3) float64, rows summing to one.
         studies: number of studies.
     """
-    weight = _WEIGHTS[grade]
-    loss = weight * _negative_log(probabilities[np.arange(len(grade)), grade])
+    loss, weight = cell_losses(probabilities, grade)
+    loss = weight * loss
     place = study * 4 + condition
     losses = np.bincount(place, loss, minlength=4 * studies).reshape(studies, 4)
     weights = np.bincount(place, weight, minlength=4 * studies).reshape(studies, 4)
@@ -86,7 +79,7 @@ def study_sums(
     for row, values in enumerate((grade[canal] == 2, probabilities[canal, 2], weight[canal])):
         np.maximum.at(largest[row], study[canal], values.astype(np.float64))
     truth, severe, heaviest = largest
-    losses[:, 3] = heaviest * _negative_log(np.where(truth > 0, severe, 1.0 - severe))
+    losses[:, 3] = heaviest * negative_log(np.where(truth > 0, severe, 1.0 - severe))
     weights[:, 3] = heaviest
     return StudySums(losses, weights)
 
@@ -97,7 +90,8 @@ def score_sums(loss: np.ndarray, weight: np.ndarray) -> Score:
         if not total > 0.0:
             raise SpinegradeError(
                 f"the score cannot be computed: no labelled cell for its part {part!r}; "
-                "give labels that cover all three conditions"
+                "give labels that cover all three conditions",
+                code="SCORE_WITHOUT_LABELS",
             )
     parts = [float(value) for value in loss / weight]
     return Score(float(np.mean(parts)), *parts)

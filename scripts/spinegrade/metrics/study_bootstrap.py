@@ -61,7 +61,8 @@ def study_means(
     weight = np.bincount(codes[kept], weights[kept], minlength=count)
     if not weight.sum() > 0:
         raise SpinegradeError(
-            f"bootstrap: no value to take a mean of in {count} studies; give more studies"
+            f"bootstrap: no value to take a mean of in {count} studies; give more studies",
+            code="BOOTSTRAP_TOO_FEW",
         )
     return StudyMeans(total, weight)
 
@@ -76,7 +77,8 @@ def _draws(parts: list[StudyMeans], resamples: int, seed: int) -> list[NDArray[n
     whole = np.all([weight > 0 for weight in weights], axis=0)
     if whole.mean() < 0.5:
         raise SpinegradeError(
-            f"bootstrap: most resamples of {studies} studies hold no value; use more studies"
+            f"bootstrap: most resamples of {studies} studies hold no value; use more studies",
+            code="BOOTSTRAP_TOO_FEW",
         )
     return [
         (counts @ part.total)[whole] / weight[whole]
@@ -100,7 +102,8 @@ def compare_means(
     """Paired comparison of two means over the same studies, in the same order."""
     if len(first.total) != len(second.total):
         raise SpinegradeError(
-            f"cannot pair {len(first.total)} studies with {len(second.total)}; give both the same"
+            f"cannot pair {len(first.total)} studies with {len(second.total)}; give both the same",
+            code="BOOTSTRAP_UNPAIRED",
         )
     draws = _draws([first, second], resamples, seed)
     difference = _interval(first.mean - second.mean, draws[0] - draws[1])

@@ -117,7 +117,8 @@ def _convolution(image: nn.Conv2d, kind: type[nn.Conv3d]) -> nn.Conv3d:
         down, across = getattr(image, key)
         if down != across:
             raise SpinegradeError(
-                f"a convolution's {key} is {down} by {across}: only square ones are inflated"
+                f"a convolution's {key} is {down} by {across}: only square ones are inflated",
+                code="ENCODER_NOT_INFLATED",
             )
         sides[key] = down
     volume = kind(
@@ -151,5 +152,6 @@ def _refuse_image_parts(network: nn.Module, backbone: str, channels: int) -> Non
         raise SpinegradeError(
             f"backbone {backbone!r} has parts that are not inflated to volumes "
             f"({', '.join(sorted(unknown))}); allowed: networks of convolutions, batch norm and "
-            "pooling, such as densenet161, resnet34d, resnet152s, tf_efficientnet_lite0"
+            "pooling, such as densenet161, resnet34d, resnet152s, tf_efficientnet_lite0",
+            code="ENCODER_NOT_INFLATED",
         )

@@ -94,7 +94,8 @@ class OneStageCanal(slice_pyramid.PyramidNetwork):
             raise SpinegradeError(
                 "a training batch of one volume of one slice came to the one-stage canal network, "
                 "whose slice head normalises over slices; leave the series out or take larger "
-                "batches"
+                "batches",
+                code="BATCH_OF_ONE_SLICE",
             )
         *skipped, features = self.encoder(slices)
         for block, skip in zip(self.decoder, reversed(skipped), strict=True):

@@ -32,7 +32,8 @@ class Packing:
         if not self.lengths or min(self.lengths) < 1 or sum(self.lengths) != slices:
             raise SpinegradeError(
                 f"a packed batch of {slices} slices came with the lengths {self.lengths}; expected "
-                "one positive number a volume that add up to the slices"
+                "one positive number a volume that add up to the slices",
+                code="BATCH_LENGTHS",
             )
         self.starts = [sum(self.lengths[:volume]) for volume in range(len(self.lengths))]
         pairs = [(length + 1) // 2 for length in self.lengths]

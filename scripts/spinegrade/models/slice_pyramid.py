@@ -29,7 +29,8 @@ class PyramidNetwork(nn.Module):
         }
         if name not in parts:
             raise SpinegradeError(
-                f"frozen names {name!r}, which this network has not; it has {', '.join(parts)}"
+                f"frozen names {name!r}, which this network has not; it has {', '.join(parts)}",
+                code="OPTION_UNKNOWN",
             )
         for part in parts[name]:
             part.requires_grad_(False)
@@ -82,7 +83,8 @@ class SlicePyramid(nn.Module):
         if rows % STRIDES[-1] or cols % STRIDES[-1]:
             raise SpinegradeError(
                 f"slices of {rows} x {cols} pixels came to an encoder that halves them five times; "
-                f"give an image size that is a multiple of {STRIDES[-1]}"
+                f"give an image size that is a multiple of {STRIDES[-1]}",
+                code="IMAGE_SIZE",
             )
         colours = slices.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         maps = self.network(colours)
@@ -94,7 +96,8 @@ class SlicePyramid(nn.Module):
         if found != expected:
             raise SpinegradeError(
                 f"the encoder makes maps of {found} (rows, columns) from slices of {rows} x {cols} "
-                f"pixels; expected {expected}; choose one that pads its convolutions"
+                f"pixels; expected {expected}; choose one that pads its convolutions",
+                code="ENCODER_MAPS",
             )
         return maps
 
@@ -122,13 +125,15 @@ def build(
         # timm has no question for this; each family fails in its own way.
         raise SpinegradeError(
             f"encoder {backbone}: timm takes no feature maps from it ({error}); choose one of "
-            "which timm.create_model(..., features_only=True) does"
+            "which timm.create_model(..., features_only=True) does",
+            code="ENCODER_MAPS",
         ) from error
     strides = list(network.feature_info.reduction())
     if not set(STRIDES) <= set(strides):
         raise SpinegradeError(
             f"encoder {backbone}: its feature maps have the strides {strides}; expected "
-            f"{', '.join(map(str, STRIDES))} among them; choose another encoder"
+            f"{', '.join(map(str, STRIDES))} among them; choose another encoder",
+            code="ENCODER_MAPS",
         )
     places = [len(strides) - 1 - strides[::-1].index(stride) for stride in STRIDES]
     channels = network.feature_info.channels()

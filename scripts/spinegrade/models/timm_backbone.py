@@ -53,7 +53,8 @@ def create_network(
         close = difflib.get_close_matches(backbone, timm.list_models(), 3, 0.5)
         raise SpinegradeError(
             f"backbone {backbone!r} is no network of timm {timm.__version__}; close names: "
-            f"{', '.join(close) or 'none'}"
+            f"{', '.join(close) or 'none'}",
+            code="ENCODER_UNKNOWN",
         )
     options["in_chans"] = channels
     if drop_path > 0:
@@ -72,7 +73,8 @@ def _from_hub(timm: object, name: str, options: dict[str, object]) -> nn.Module:
     except (OSError, RuntimeError) as error:
         raise SpinegradeError(
             f"the weights of {name} could not be fetched ({type(error).__name__}: {error}); where "
-            "no hub can be reached set `pretrained` to null, a file or a package"
+            "no hub can be reached set `pretrained` to null, a file or a package",
+            code="ENCODER_NOT_FETCHED",
         ) from error
 
 
@@ -89,14 +91,16 @@ def weight_file(source: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise SpinegradeError(
             f"pretrained is {source!r}: neither a file nor an installed package; give a path, a "
-            "package's name, 'timm' or null"
+            "package's name, 'timm' or null",
+            code="ENCODER_WEIGHTS_MISSING",
         )
     folder = Path(next(iter(spec.submodule_search_locations)))
     files = sorted(f for f in folder.rglob("*") if f.suffix in (".pth", ".pt", ".safetensors"))
     if len(files) != 1:
         raise SpinegradeError(
             f"pretrained is {source!r}: the package holds {len(files)} weight files, expected one; "
-            "give the path of the one to use"
+            "give the path of the one to use",
+            code="ENCODER_WEIGHTS_MANY",
         )
     return files[0]
 
@@ -115,7 +119,8 @@ def load_weights(network: nn.Module, name: str, path: Path, channels: int) -> No
         # Each reader has exceptions of its own; all mean that these are no weights.
         raise SpinegradeError(
             f"{path}: no weights that can be read ({type(error).__name__}); give a file of "
-            "tensors, as .safetensors or saved by torch"
+            "tensors, as .safetensors or saved by torch",
+            code="ENCODER_WEIGHTS_UNREADABLE",
         ) from error
     found = {key: value for key, value in stored.items() if "num_batches_tracked" not in key}
     wanted = {k: v for k, v in network.state_dict().items() if "num_batches_tracked" not in k}
@@ -123,7 +128,8 @@ def load_weights(network: nn.Module, name: str, path: Path, channels: int) -> No
         found = dict(zip(wanted, found.values(), strict=False))
     if len(found) < len(wanted):
         raise SpinegradeError(
-            f"{path}: {len(found)} tensors, but {name} has {len(wanted)}; are these its weights?"
+            f"{path}: {len(found)} tensors, but {name} has {len(wanted)}; are these its weights?",
+            code="ENCODER_WEIGHTS_OF_ANOTHER",
         )
     first = next(iter(wanted))
     filters = found[first]
@@ -135,7 +141,8 @@ def load_weights(network: nn.Module, name: str, path: Path, channels: int) -> No
         if found[key].shape != value.shape:
             raise SpinegradeError(
                 f"{path}: tensor {key} has shape {tuple(found[key].shape)}, but {name} needs "
-                f"{tuple(value.shape)}; are these its weights?"
+                f"{tuple(value.shape)}; are these its weights?",
+                code="ENCODER_WEIGHTS_OF_ANOTHER",
             )
     network.load_state_dict({key: found[key] for key in wanted}, strict=False)
 

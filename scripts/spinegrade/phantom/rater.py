@@ -33,9 +33,12 @@ def grade_probabilities(narrowing: Floats, statistics: LumbarStatistics) -> Floa
     """
     narrowing = np.asarray(narrowing, float)
     if narrowing.ndim != 2 or narrowing.shape[1] != CELL_COUNT:
-        raise SpinegradeError(f"narrowing has shape {narrowing.shape}; expected (n, {CELL_COUNT})")
+        raise SpinegradeError(
+            f"narrowing has shape {narrowing.shape}; expected (n, {CELL_COUNT})",
+            code="PHANTOM_NUMBERS",
+        )
     if not ((narrowing >= 0) & (narrowing <= 1)).all():
-        raise SpinegradeError("narrowing must lie within [0, 1]")
+        raise SpinegradeError("narrowing must lie within [0, 1]", code="PHANTOM_NUMBERS")
     reading = logit(narrowing)[..., None] - logit(statistics.rater.thresholds)
     # From both tails, so that small probabilities keep their digits.
     above = ndtr(reading / statistics.rater.noise)
@@ -67,7 +70,9 @@ def draw_grades(
     of a level mostly on both sides together. A missing cell is never marked mislabelled.
     """
     if not 0 <= mislabelled_share <= 1:
-        raise SpinegradeError(f"mislabelled share {mislabelled_share} is outside [0, 1]")
+        raise SpinegradeError(
+            f"mislabelled share {mislabelled_share} is outside [0, 1]", code="PHANTOM_NUMBERS"
+        )
     cells = probabilities.shape[:2]
     cut = rng.random(cells)[..., None]
     grade = (cut >= np.cumsum(probabilities, axis=-1)[..., :2]).sum(axis=-1).astype(np.int64)

@@ -124,7 +124,8 @@ def _array(value: Any, shape: tuple[int | None, ...], what: str) -> Floats:
     )
     if not fits or not np.isfinite(array).all():
         raise SpinegradeError(
-            f"{what} has shape {array.shape}; expected finite numbers of shape {shape}"
+            f"{what} has shape {array.shape}; expected finite numbers of shape {shape}",
+            code="PHANTOM_STATISTICS",
         )
     array.setflags(write=False)
     return array
@@ -132,7 +133,7 @@ def _array(value: Any, shape: tuple[int | None, ...], what: str) -> Floats:
 
 def _check(condition: bool, what: str) -> None:
     if not condition:
-        raise SpinegradeError(what)
+        raise SpinegradeError(what, code="PHANTOM_STATISTICS")
 
 
 def _correlation(value: Any, what: str) -> Floats:
@@ -208,7 +209,9 @@ def parse_statistics(content: dict[str, Any]) -> LumbarStatistics:
             provenance=content["provenance"],
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise SpinegradeError(f"missing or misformed entry: {error!r}") from error
+        raise SpinegradeError(
+            f"missing or misformed entry: {error!r}", code="PHANTOM_STATISTICS"
+        ) from error
 
 
 @cache
@@ -216,9 +219,10 @@ def load_statistics(path: Path = RESOURCE) -> LumbarStatistics:
     """The statistics of a JSON file, by default the committed one; refused by name if broken."""
     if not path.is_file():
         raise SpinegradeError(
-            f"{path}: no such file; scripts/tools/fit_lumbar_statistics.py writes it"
+            f"{path}: no such file; scripts/tools/fit_lumbar_statistics.py writes it",
+            code="PHANTOM_STATISTICS",
         )
     try:
         return parse_statistics(read_json(path))
     except SpinegradeError as error:
-        raise SpinegradeError(f"{path}: {error}") from error
+        raise SpinegradeError(f"{path}: {error}", code="PHANTOM_STATISTICS") from error

@@ -61,7 +61,9 @@ class PhantomSettings:
         unknown = sorted(set(block) - known)
         if unknown:
             raise SpinegradeError(
-                f"phantom: unknown keys {unknown}; allowed: {', '.join(sorted(known))}"
+                f"phantom: unknown keys {unknown}; allowed: {', '.join(sorted(known))}",
+                code="PHANTOM_KEYS",
+                key="phantom",
             )
         return cls(**block)
 

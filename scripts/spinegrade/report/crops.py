@@ -73,7 +73,8 @@ def contact_sheets(crops: pd.DataFrame, per_grade: int, seed: int) -> list[Sheet
         if len(rows) and int(rows.max()) >= len(array):
             raise SpinegradeError(
                 f"{path}: holds {len(array)} crops, its table names row {int(rows.max())}; "
-                f"remove {Path(path).parent} and run crop_rois again"
+                f"remove {Path(path).parent} and run crop_rois again",
+                code="CROPS_ROWS",
             )
     sheets = []
     for condition in CONDITIONS:

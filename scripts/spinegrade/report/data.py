@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from spinegrade.report.points import keypoint_errors
+from spinegrade.metrics.points import affines_of, point_errors
 from spinegrade.runtime.files import read_json
 from spinegrade.tables import empty_table, read_table, read_tables
 from spinegrade.volumes import Stack, load_stacks
@@ -155,8 +155,14 @@ class RunData:
 
     @cached_property
     def point_errors(self) -> pd.DataFrame:
-        """``keypoint_errors`` against the phantom's true points, else the annotated ones."""
-        return keypoint_errors(self.keypoints, self.reference, self.stacks)
+        """``metrics.points.point_errors`` of each detector, with columns detector and anatomy.
+
+        Against the phantom's true points, else the annotated ones.
+        """
+        affines = affines_of(self.stacks.values())
+        errors = point_errors(self.keypoints, self.reference, affines)
+        anatomy = self.reference.drop_duplicates("study").set_index("study")["anatomy"]
+        return errors.assign(anatomy=errors["study"].map(anatomy))
 
     @cached_property
     def histories(self) -> dict[str, dict[int, pd.DataFrame]]:

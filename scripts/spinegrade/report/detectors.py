@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from spinegrade.metrics.points import point_figures
 from spinegrade.names import CONDITIONS
-from spinegrade.report.points import NEAR_MM
 
 _CELL = ["study", "level", "side"]
 ALL = "all"
@@ -55,19 +55,12 @@ def _kinds(annotated: pd.DataFrame, anatomy: Mapping[str, str] | None) -> dict[s
 
 
 def _figures(errors: pd.DataFrame) -> dict[str, Any]:
-    shifted = errors["level_shift"] != 0
-    sided = errors.loc[errors["side"] != "central", "side_right"]
-    apart = errors["error_slices"].abs()
+    figures = point_figures(errors)
     return {
-        "points": len(errors),
-        "studies": int(errors["study"].nunique()),
-        "median_mm": errors["error_mm"].median(),
+        **{name: value for name, value in figures.items() if not name.startswith("level_shift")},
         "median_in_plane_mm": errors["error_in_plane_mm"].median(),
         "median_in_plane_px": errors["error_in_plane_px"].median(),
-        "within_6_mm": (errors["error_mm"] <= NEAR_MM).mean(),
-        "slice_exact": (apart < 0.5).mean(),
-        "slice_within_1": (apart < 1.5).mean(),
-        "side_right": sided.astype(float).mean(),
-        "shifted_points": shifted.mean(),
-        "shifted_studies": shifted.groupby(errors["study"]).any().mean(),
+        "slice_exact": (errors["error_slices"].abs() < 0.5).mean(),
+        "shifted_points": figures["level_shift_points"],
+        "shifted_studies": figures["level_shift_studies"],
     }

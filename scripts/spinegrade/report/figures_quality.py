@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -9,9 +11,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from spinegrade.metrics.cells import Cells
+from spinegrade.metrics.points import WITHIN_MM
 from spinegrade.metrics.reliability import calibration_curve, confusion
 from spinegrade.names import CONDITIONS, GRADES, LUMBAR_LEVELS
-from spinegrade.report.points import NEAR_MM
 from spinegrade.report.style import (
     CONDITION_WORDS,
     GRADE_COLOURS,
@@ -38,17 +40,17 @@ def keypoint_error(errors: pd.DataFrame) -> str:
             share = np.arange(1, len(values) + 1) / len(values)
             colour = SERIES[number % len(SERIES)]
             left.plot(np.minimum(values, shown), share, color=colour, drawstyle="steps-post")
-        left.axvline(NEAR_MM, color="#999999", linestyle=":", linewidth=1)
+        left.axvline(WITHIN_MM, color="#999999", linestyle=":", linewidth=1)
         left.set(xlabel="distance (mm)", ylabel="share of keypoints", ylim=(0, 1.02))
         left.set_xlim(0, shown)
-        left.set_title(f"Share within a distance (dotted: {NEAR_MM:.0f} mm)")
+        left.set_title(f"Share within a distance (dotted: {WITHIN_MM:.0f} mm)")
         width = 0.8 / len(detectors)
         for number, detector in enumerate(detectors):
             colour = SERIES[number % len(SERIES)]
             places = np.arange(len(LUMBAR_LEVELS)) + (number - (len(detectors) - 1) / 2) * width
             _spread(right, errors[errors["detector"] == detector], places, width, colour)
             right.plot([], [], "s", color=colour, label=detector)
-        right.axhline(NEAR_MM, color="#999999", linestyle=":", linewidth=1)
+        right.axhline(WITHIN_MM, color="#999999", linestyle=":", linewidth=1)
         right.set_xticks(range(len(LUMBAR_LEVELS)), [level_word(v) for v in LUMBAR_LEVELS])
         right.set(ylabel="distance (mm)", ylim=(0, shown))
         right.set_title("By level: median, quarters, 5 to 95 %")
@@ -139,28 +141,44 @@ def run_time(table: pd.DataFrame) -> str:
         return svg_uri(figure)
 
 
-def training(histories: dict[str, dict[int, pd.DataFrame]]) -> str:
-    """Loss by epoch: a panel a model, a colour a fold, training dashed and held out solid.
+# What a history may hold beside the training loss: both are what an epoch is chosen by, measured
+# on studies that nothing is learnt from.
+_MEASURED = {"choice_loss": ":", "held_out_loss": "-"}
+_MEASURED_WORDS = {"choice_loss": "epoch chosen by", "held_out_loss": "held out"}
 
-    ``histories``: model name -> fold -> table with the columns epoch, loss or train_loss, and
-    where it was measured held_out_loss.
+
+def measured_curves(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The measured losses of a history: by column the epochs in which there is one."""
+    found = {name: table[table[name].notna()] for name in _MEASURED if name in table}
+    return {name: rows for name, rows in found.items() if len(rows)}
+
+
+def training(histories: Mapping[str, Mapping[int, pd.DataFrame]]) -> str:
+    """Losses by epoch: a panel a model, a colour a fold.
+
+    Training is dashed, the loss that an epoch is chosen by dotted, the held-out one solid.
+    ``histories``: model name -> fold -> table with the columns epoch (from 0), loss, and, where
+    they were measured, choice_loss and held_out_loss, null in other epochs. Parts of the loss and
+    learning rates are not shown. Measured losses that are far from those of training, as they are
+    no sum of parts, have an axis of their own to the right.
     """
-    lines = {"loss": "--", "train_loss": "--", "held_out_loss": "-"}
     columns = min(len(histories), 3)
     rows = -(-len(histories) // columns)
+    shown: set[str] = set()
     with canvas(8.2, 0.4 + 2.3 * rows) as figure:
         panels = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
         for axes, (name, folds) in zip(panels, histories.items(), strict=False):
+            measured = {fold: measured_curves(table) for fold, table in folds.items()}
+            beside = axes.twinx() if _far_apart(folds, measured) else axes
             for fold, table in folds.items():
                 colour = SERIES[fold % len(SERIES)]
-                for column in [name for name in lines if name in table]:
-                    measured = table[table[column].notna()]
-                    style = lines[column] if len(measured) > 1 else "o"
-                    axes.plot(
-                        measured["epoch"], measured[column], style, color=colour, linewidth=1.3
-                    )
+                axes.plot(table["epoch"], table["loss"], "--", color=colour, linewidth=1.3)
+                for column, part in measured[fold].items():
+                    style = _MEASURED[column] if len(part) > 1 else "o"
+                    beside.plot(part["epoch"], part[column], style, color=colour, linewidth=1.3)
+                    shown.add(column)
             axes.set_title(name)
-            axes.set_xlabel("epoch")
+            axes.set_xlabel("epoch (from 0)")
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         for axes in panels[len(histories) :]:
             axes.set_visible(False)
@@ -168,7 +186,20 @@ def training(histories: dict[str, dict[int, pd.DataFrame]]) -> str:
         for fold in sorted({fold for folds in histories.values() for fold in folds}):
             panels[0].plot([], [], color=SERIES[fold % len(SERIES)], label=f"fold {fold}")
         panels[0].plot([], [], "--", color="#555555", label="training")
-        panels[0].plot([], [], "-", color="#555555", label="held out")
+        for column in [name for name in _MEASURED if name in shown]:
+            words, style = _MEASURED_WORDS[column], _MEASURED[column]
+            panels[0].plot([], [], style, color="#555555", label=words)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=7)
         return svg_uri(figure)
+
+
+def _far_apart(
+    folds: Mapping[int, pd.DataFrame], measured: Mapping[int, Mapping[str, pd.DataFrame]]
+) -> bool:
+    """Whether all measured losses are above twice, or below half, all losses of training."""
+    parts = [rows[name] for curves in measured.values() for name, rows in curves.items()]
+    if not parts:
+        return False
+    other, own = pd.concat(parts), pd.concat([table["loss"] for table in folds.values()])
+    return bool(other.min() > 2 * own.max() or other.max() < own.min() / 2)

@@ -179,7 +179,8 @@ def slice_with_points(
     if (study, series, number) not in stacks:
         raise SpinegradeError(
             f"study {study}: points lie in series {series} stack {number}, which convert does not "
-            "have; run convert_dicom and what follows it again"
+            "have; run convert_dicom and what follows it again",
+            code="POINTS_STACK_UNKNOWN",
         )
     stack = stacks[study, series, number]
     here = leading[(leading["series"] == series) & (leading["stack"] == number)]

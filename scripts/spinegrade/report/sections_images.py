@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from spinegrade.metrics.points import WITHIN_MM, point_figures
 from spinegrade.metrics.reliability import study_losses
 from spinegrade.names import LUMBAR_LEVELS
 from spinegrade.report import figures_quality
@@ -14,7 +15,7 @@ from spinegrade.report.crops import contact_sheets, read_crops
 from spinegrade.report.data import Options, RunData
 from spinegrade.report.overlays import study_slices
 from spinegrade.report.parts import Figure, Note, Section, Table
-from spinegrade.report.points import NEAR_MM, spread, summary
+from spinegrade.report.points import spread
 from spinegrade.report.sections_score import Scored
 from spinegrade.report.style import file_uri, level_word
 
@@ -33,7 +34,7 @@ def _percent(value: float | None) -> str | None:
 def _error_row(
     name: list[str], errors: pd.DataFrame, reference: pd.DataFrame, by_study: bool
 ) -> list[str | int | None]:
-    found = summary(errors)
+    found = point_figures(errors)
     wanted = reference["condition"].isin(errors["condition"].unique())
     wanted &= reference["anatomy"].isin(errors["anatomy"].unique())
     cells = [
@@ -41,11 +42,11 @@ def _error_row(
         f"{len(errors)} of {int(wanted.sum())}",
         f"{found['median_mm']:.1f}",
         f"{found['p90_mm']:.1f}",
-        _percent(found["within"]),
+        _percent(found["within_6_mm"]),
         _percent(found["side_right"]),
-        _percent(found["slice_within_one"]),
+        _percent(found["slice_within_1"]),
     ]
-    return [*cells, _percent(found["shifted"])] if by_study else cells
+    return [*cells, _percent(found["level_shift_studies"])] if by_study else cells
 
 
 def keypoints(data: RunData) -> Section:
@@ -59,7 +60,7 @@ def keypoints(data: RunData) -> Section:
     phantom = data.truth is not None
     reference = "the phantom's true point" if phantom else "the annotated point"
     typical = errors[errors["anatomy"].isin(("typical", "unknown"))]
-    heads = ["Points found", "Median mm", "90 % mm", f"Within {NEAR_MM:.0f} mm", "Side right"]
+    heads = ["Points found", "Median mm", "90 % mm", f"Within {WITHIN_MM:.0f} mm", "Side right"]
     heads += ["Slice within one"]
     rows = [
         _error_row([str(detector), ANATOMY_WORDS[str(anatomy)]], part, data.reference, True)
@@ -81,7 +82,7 @@ def keypoints(data: RunData) -> Section:
             Figure(
                 figures_quality.keypoint_error(typical),
                 f"Median distance {typical['error_mm'].median():.1f} mm; "
-                f"{(typical['error_mm'] <= NEAR_MM).mean():.0%} within {NEAR_MM:.0f} mm.",
+                f"{point_figures(typical)['within_6_mm']:.0%} within {WITHIN_MM:.0f} mm.",
                 caption("keypoints", reference=reference),
             )
         )

@@ -23,7 +23,7 @@ MOST_ROWS = 500
 
 
 def training(data: RunData) -> Section:
-    """Training curves of detectors and classifiers."""
+    """Training curves of all learners."""
     section = Section("training", "Training curves")
     histories = data.histories
     if not histories:

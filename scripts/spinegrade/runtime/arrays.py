@@ -16,5 +16,6 @@ def open_array(path: str | Path) -> NDArray[np.generic]:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise SpinegradeError(
-            f"{path}: no array that can be mapped ({error}); remove it and run again"
+            f"{path}: no array that can be mapped ({error}); remove it and run again",
+            code="ARRAY_UNREADABLE",
         ) from error

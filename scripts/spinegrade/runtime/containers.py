@@ -24,7 +24,9 @@ def container_image(image: str, project: Path) -> str:
     if not path.is_file():
         raise SpinegradeError(
             f"--sdm apptainer: there is no container image {path} (runtime.container). Build it: "
-            f"cd {project}; apptainer build {image} envs/spinegrade.def; or name another."
+            f"cd {project}; apptainer build {image} envs/spinegrade.def; or name another.",
+            code="CONTAINER_MISSING",
+            key="runtime.container",
         )
     return str(path)
 

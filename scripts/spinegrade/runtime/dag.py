@@ -63,7 +63,9 @@ def read_dot(text: str) -> Graph:
         elif edge := _EDGE.match(line):
             edges.add((int(edge[1]), int(edge[2])))
     if not labels:
-        raise SpinegradeError(f"snakemake --dag printed no graph: {text.strip()[:500]}")
+        raise SpinegradeError(
+            f"snakemake --dag printed no graph: {text.strip()[:500]}", code="GRAPH_MISSING"
+        )
     kept = {number: label for number, label in labels.items() if label != "all"}
     return Graph(kept, frozenset(edge for edge in edges if kept.keys() >= set(edge)))
 
@@ -102,5 +104,7 @@ def _ask(snakefile: Path, config: dict[str, Any]) -> str:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode != 0:
         words = done.stderr.strip()[-2000:]
-        raise SpinegradeError(f"snakemake could not give the graph of the workflow: {words}")
+        raise SpinegradeError(
+            f"snakemake could not give the graph of the workflow: {words}", code="GRAPH_MISSING"
+        )
     return done.stdout

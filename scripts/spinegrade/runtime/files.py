@@ -121,7 +121,9 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise SpinegradeError(f"{path}: not valid JSON ({error}); remove it and rerun") from error
+        raise SpinegradeError(
+            f"{path}: not valid JSON ({error}); remove it and rerun", code="FILE_NO_JSON"
+        ) from error
 
 
 def inside(folder: str | Path, *parts: str) -> Path:
@@ -133,6 +135,7 @@ def inside(folder: str | Path, *parts: str) -> Path:
         if part in ("", ".", "..") or any(c in part for c in "/\\") or not part.isprintable():
             raise SpinegradeError(
                 f"unsafe name {part!r} under {folder}: a study, series or file name must be "
-                "one plain path component; rename it"
+                "one plain path component; rename it",
+                code="NAME_UNSAFE",
             )
     return Path(folder).joinpath(*parts)

@@ -55,7 +55,7 @@ def lease_devices(
         return
     if not pool:
         if pool is not None and device == "cuda":
-            raise SpinegradeError(_no_gpu(pool))
+            raise SpinegradeError(_no_gpu(pool), code="GPU_NONE", key="runtime.device")
         if count:
             why = f"no GPU: {pool.source}" if pool is not None else "runtime.device is cpu"
             _LOGGER.info("this job runs on the CPU (%s)", why)
@@ -65,7 +65,8 @@ def lease_devices(
     if count > len(pool):
         raise SpinegradeError(
             f"{rule} asks for {count} GPUs, but there are {len(pool)} ({pool.source}); lower the "
-            f"rule's gpu resource (--set-resources {rule}:gpu={len(pool)})"
+            f"rule's gpu resource (--set-resources {rule}:gpu={len(pool)})",
+            code="GPU_TOO_FEW",
         )
     lease = {
         "lease": uuid.uuid4().hex,
@@ -160,7 +161,8 @@ def _wait_for(
                 raise SpinegradeError(
                     f"{lease['rule']} waited {wait_s / 60:.3g} min {waits}. End what hangs, and "
                     "let no more GPU jobs run at a time than there are GPUs "
-                    f"(--resources gpu={len(pool)})"
+                    f"(--resources gpu={len(pool)})",
+                    code="GPU_WAITED",
                 )
             _LOGGER.info("waiting %s", waits)
             remind = now + _REMIND_S

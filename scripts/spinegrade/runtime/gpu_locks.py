@@ -37,14 +37,16 @@ class Locks:
         except OSError as error:
             raise SpinegradeError(
                 f"{self.folder}, the folder of GPU locks, cannot be made or opened "
-                f"({error.strerror}); {remedy}"
+                f"({error.strerror}); {remedy}",
+                code="GPU_LOCKS",
             ) from error
         state = os.fstat(self._handle)
         if state.st_uid != os.geteuid() or state.st_mode & 0o022:
             os.close(self._handle)
             raise SpinegradeError(
                 f"{self.folder}, the folder of GPU locks, belongs to user {state.st_uid} or can be "
-                f"written to by others; {remedy}"
+                f"written to by others; {remedy}",
+                code="GPU_LOCKS",
             )
 
     def take(self, key: str) -> bool:

@@ -39,5 +39,6 @@ def check_profile_rules(workflow: Any, project: Path) -> None:
             problems.append(f"{setting} speaks of {rule!r}, which is no rule; {hint}")
     if problems:
         raise SpinegradeError(
-            " ".join(problems) + " Mend the profile, or the flag of the same name."
+            " ".join(problems) + " Mend the profile, or the flag of the same name.",
+            code="PROFILE_RULES",
         )

@@ -44,7 +44,9 @@ def read_record(results: str | Path) -> dict[str, Any] | None:
         except json.JSONDecodeError:
             time.sleep(0.05)
     raise SpinegradeError(
-        f"{file}: not a lock of spinegrade; remove it if no run is using {results}, and start again"
+        f"{file}: not a lock of spinegrade; remove it if no run is using {results}, and start "
+        "again",
+        code="LOCK_DAMAGED",
     )
 
 
@@ -68,7 +70,7 @@ class RunLock:
             free = _take(descriptor)
             left = read_record(self.results)
             if not free:
-                raise SpinegradeError(_in_use(self.results, left))
+                raise SpinegradeError(_in_use(self.results, left), code="RUN_IN_USE")
             if left is not None and left["ended"] is None:
                 self._refuse_what_lives(left)
         except BaseException:
@@ -114,18 +116,20 @@ class RunLock:
         remedy = RELEASE.format(results=self.results)
         alive = is_alive(left, slurm)
         if alive:
-            raise SpinegradeError(_in_use(self.results, left))
+            raise SpinegradeError(_in_use(self.results, left), code="RUN_IN_USE")
         if alive is None:
             raise SpinegradeError(
                 f"{self.results} was last used by a run on another host ({_who(left)}) that has no "
                 "end on record, and from here nobody can tell whether it still runs: start there, "
-                f"or, if it is dead, say so with `{remedy}` and start again"
+                f"or, if it is dead, say so with `{remedy}` and start again",
+                code="RUN_ON_ANOTHER_HOST",
             )
         if left["slurm_run"] and slurm is None:
             raise SpinegradeError(
                 f"{self.results} was last used by a run ({_who(left)}) that was killed, and squeue "
                 "does not say whether its SLURM jobs still run: start where squeue answers, or, "
-                f"if they are all gone, say so with `{remedy}` and start again"
+                f"if they are all gone, say so with `{remedy}` and start again",
+                code="RUN_OF_UNKNOWN_JOBS",
             )
         if slurm and (queued := sorted(set(slurm) - {left["slurm_job"]})):
             cancel = f"scancel --name {left['slurm_run']}" if left["slurm_run"] else "scancel"
@@ -134,7 +138,8 @@ class RunLock:
                 f"{self.results}: the run before ({_who(left)}) was killed, but {len(queued)} of "
                 f"its SLURM jobs are queued or running and would write the same files (squeue "
                 f"--jobs {','.join(queued)}): wait for them, or cancel them with `{cancel}`, and "
-                "start again"
+                "start again",
+                code="RUN_WITH_QUEUED_JOBS",
             )
         living = [job for job in jobs if is_alive(job, slurm) is not False]
         names = [f"{job['rule']} (pid {job['pid']} on {job['host']})" for job in living]
@@ -148,7 +153,8 @@ class RunLock:
             raise SpinegradeError(
                 f"{self.results}: the run before ({_who(left)}) was killed, but jobs of it still "
                 f"run and would write the same files: {listed}; wait for them, or {end}, and "
-                "start again"
+                "start again",
+                code="RUN_WITH_LIVING_JOBS",
             )
 
 
@@ -164,7 +170,7 @@ def release_dead(results: str | Path) -> str:
     descriptor = os.open(lock.results / NAME, os.O_RDWR)
     if not _take(descriptor) or is_alive(left):
         os.close(descriptor)
-        raise SpinegradeError(_in_use(lock.results, left))
+        raise SpinegradeError(_in_use(lock.results, left), code="RUN_IN_USE")
     lock._descriptor, lock._record = descriptor, left
     for job in unfinished_jobs(results):
         Path(results, FOLDER, job["file"]).unlink(missing_ok=True)

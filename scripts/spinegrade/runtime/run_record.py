@@ -52,13 +52,15 @@ def check_version(results: str | Path, cohort: str | None) -> None:
             f"{results} was made by spinegrade {known['spinegrade']}, which lays out results "
             f"otherwise (format {known['format']}; spinegrade {spinegrade.__version__} writes "
             f"{FORMAT}): give this run another cohort.name, or go on with that version, or remove "
-            f"{results}"
+            f"{results}",
+            code="RESULTS_OF_ANOTHER_VERSION",
         )
     if cohort is not None and known["cohort"] != cohort:
         raise SpinegradeError(
             f"{results} holds the results of cohort {known['cohort']!r}, so it was renamed or "
             f"copied: give it its name back (results/{known['cohort']}), or set cohort.name: "
-            f"{known['cohort']}, or, if that is meant, remove {file}"
+            f"{known['cohort']}, or, if that is meant, remove {file}",
+            code="RESULTS_OF_ANOTHER_COHORT",
         )
 
 

@@ -16,7 +16,9 @@ def timm_networks() -> frozenset[str]:
     """Names of timm's networks, read from its source: importing it takes seconds."""
     spec = importlib.util.find_spec("timm")
     if spec is None or spec.origin is None:
-        raise SpinegradeError("timm is not installed; install requirements.txt")
+        raise SpinegradeError(
+            "timm is not installed; install requirements.txt", code="TIMM_MISSING"
+        )
     marked = re.compile(r"^@register_model\s*\ndef (\w+)", re.MULTILINE)
     files = (Path(spec.origin).parent / "models").rglob("*.py")
     return frozenset(name for file in files for name in marked.findall(file.read_text("utf-8")))
@@ -32,5 +34,7 @@ def check_backbone(name: str, where: str) -> None:
         return
     close = difflib.get_close_matches(name, sorted(known), 3, 0.5)
     raise SpinegradeError(
-        f"{where} is {name!r}: timm has no such network; close names: {', '.join(close) or 'none'}"
+        f"{where} is {name!r}: timm has no such network; close names: {', '.join(close) or 'none'}",
+        code="ENCODER_UNKNOWN",
+        key=where,
     )

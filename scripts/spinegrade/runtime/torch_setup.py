@@ -91,7 +91,9 @@ def _usable_device(device: str) -> str:
     if device == "cuda":
         raise SpinegradeError(
             f"runtime.device is cuda, but {cause}; install the CUDA build of torch and a driver "
-            "for it, or set runtime.device to auto or cpu"
+            "for it, or set runtime.device to auto or cpu",
+            code="GPU_NONE",
+            key="runtime.device",
         )
     if visible:
         _LOGGER.warning("a GPU is given to this job, but %s", cause)

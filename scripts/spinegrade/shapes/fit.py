@@ -96,7 +96,8 @@ def fit_mean_shape(
         if not sets.studies:
             raise SpinegradeError(
                 f"{landmarks}: no study has all {count} points of {condition} in one converted "
-                f"series ({sets.left_out} studies have some); annotate one study fully"
+                f"series ({sets.left_out} studies have some); annotate one study fully",
+                code="SHAPE_WITHOUT_STUDY",
             )
         mean, aligned = generalised_procrustes(sets.points)
         spread = np.sqrt(((aligned - mean) ** 2).sum(axis=-1).mean())

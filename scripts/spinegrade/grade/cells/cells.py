@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import AFFINE_COLUMNS
 from spinegrade.grade.cells.settings import CropShape
+from spinegrade.metrics.prior import grade_prior
 from spinegrade.names import CONDITIONS, GRADE_WEIGHTS, LUMBAR_LEVELS
 from spinegrade.runtime.arrays import open_array
 from spinegrade.tables import read_table
@@ -159,26 +160,18 @@ def load_cells(
     )
 
 
-def log_prior(table: pd.DataFrame, strength: float = 3.0) -> NDArray[np.float32]:
-    """Log of the weighted prior of each condition and level, (conditions, levels, grades).
-
-    q is proportional to w (n + ``strength`` p): n the counts of the grades among the given
-    cells at that level, p their shares over all levels of the condition (smoothed by one of
-    each grade), w the metric's weights. The optimum of the weighted log loss for who knows
-    nothing but condition and level.
-    """
-    prior = np.zeros((len(CONDITIONS), len(LUMBAR_LEVELS), len(GRADE_WEIGHTS)))
+def log_prior(table: pd.DataFrame) -> NDArray[np.float32]:
+    """Log of ``metrics.prior`` over the graded cells of ``table``, (conditions, levels, grades)."""
+    shape = (len(CONDITIONS), len(LUMBAR_LEVELS), len(GRADE_WEIGHTS))
     graded = table.dropna(subset=["grade"])
-    for c, condition in enumerate(CONDITIONS):
-        of_condition = graded[graded["condition"] == condition]
-        counts = np.bincount(of_condition["grade"].astype(int), minlength=3)
-        shares = (counts + 1) / (counts + 1).sum()
-        for k, level in enumerate(LUMBAR_LEVELS):
-            grades = of_condition.loc[of_condition["level"] == level, "grade"].astype(int)
-            counts = np.bincount(grades, minlength=3)
-            q = np.array(GRADE_WEIGHTS) * (counts + strength * shares)
-            prior[c, k] = np.log(q / q.sum())
-    return prior.astype(np.float32)
+    counts = np.zeros(shape)
+    places = (
+        graded["condition"].map(CONDITIONS.index).to_numpy(np.int64),
+        graded["level"].map(LUMBAR_LEVELS.index).to_numpy(np.int64),
+        graded["grade"].to_numpy(np.int64),
+    )
+    np.add.at(counts, places, 1)
+    return np.log([grade_prior(by_level) for by_level in counts]).astype(np.float32)
 
 
 def loss_weights(table: pd.DataFrame) -> NDArray[np.float32]:

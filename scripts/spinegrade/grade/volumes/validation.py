@@ -109,7 +109,8 @@ def check_folds(predictions: pd.DataFrame, folds: pd.DataFrame, where: str) -> N
         row = wrong.iloc[0]
         raise SpinegradeError(
             f"{where}: study {row['study']} was predicted for fold {row['fold']}, which is not its "
-            "own in the folds table: its labels may have been learnt; train and predict again"
+            "own in the folds table: its labels may have been learnt; train and predict again",
+            code="PREDICTION_OF_ANOTHER_FOLD",
         )
 
 
