@@ -16,6 +16,7 @@ from spinegrade.grade.cells.batches import BatchReader, StoredBatch
 from spinegrade.grade.cells.cells import Cells, log_prior, loss_weights
 from spinegrade.grade.cells.settings import CropShape, Settings
 from spinegrade.losses.registry import build as build_loss
+from spinegrade.metrics.log_loss import mean_over_conditions
 from spinegrade.models.registry import build as build_model
 from spinegrade.training.task import Moment
 
@@ -114,10 +115,8 @@ class CellTask:
         """Mean over the conditions of the weighted log loss, seen as prediction sees cells."""
         probabilities = predict_cells(network, self.reader, self.places, self.shapes, at,
                                       self.settings)  # fmt: skip
-        grades = self.grades.numpy()
-        chosen = probabilities[np.arange(len(grades)), grades]
-        losses = -np.log(np.clip(chosen, 1e-15, 1.0))
-        return float((losses * self.weights.numpy()).mean())
+        condition = self.cells.condition[self.places]
+        return mean_over_conditions(probabilities, self.grades.numpy(), condition)
 
     def record(self) -> dict[str, Any]:
         """Nothing: the prior is among the weights."""

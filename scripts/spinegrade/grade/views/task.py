@@ -16,8 +16,9 @@ from spinegrade.grade.views.samples import Batch, Samples
 from spinegrade.grade.views.settings import CropShape, Settings
 from spinegrade.grader_layout import SIDED_CONDITIONS
 from spinegrade.losses.registry import build as build_loss
+from spinegrade.metrics.log_loss import mean_over_conditions
 from spinegrade.models.registry import build as build_model
-from spinegrade.names import CONDITIONS, GRADE_WEIGHTS
+from spinegrade.names import CONDITIONS
 from spinegrade.training.task import Moment
 
 
@@ -112,14 +113,9 @@ def graded_loss(logits: NDArray[np.float64], samples: Samples) -> float:
     ``logits`` (n, C, 3). The competition's further part, any-severe, is left out: it needs whole
     studies. NaN where nothing is graded.
     """
-    shifted = logits - logits.max(axis=2, keepdims=True)
-    logs = shifted - np.log(np.exp(shifted).sum(axis=2, keepdims=True))
+    raised = np.exp(logits - logits.max(axis=2, keepdims=True))
+    probabilities = raised / raised.sum(axis=2, keepdims=True)
     graded = samples.grades >= 0
-    grades = samples.grades[graded]
-    losses = -logs[graded][np.arange(len(grades)), grades]
-    weights = np.asarray(GRADE_WEIGHTS)[grades]
     condition = np.array([CONDITIONS.index(name) for name, _ in SIDED_CONDITIONS])
     of_cell = condition[samples.places()[..., 0][graded]]
-    parts = [np.average(losses[of_cell == c], weights=weights[of_cell == c])
-             for c in np.unique(of_cell)]  # fmt: skip
-    return float(np.mean(parts)) if parts else float("nan")
+    return mean_over_conditions(probabilities[graded], samples.grades[graded], of_cell)

@@ -20,8 +20,8 @@ from spinegrade.grade.volumes.reading import Packed, read_packed
 from spinegrade.grade.volumes.samples import OneStageSamples, mean_shape_of
 from spinegrade.grade.volumes.settings import Settings
 from spinegrade.losses.registry import build as build_loss
+from spinegrade.metrics.log_loss import mean_over_conditions
 from spinegrade.models.registry import build as build_model
-from spinegrade.names import GRADE_WEIGHTS
 from spinegrade.training.task import Moment
 
 PARTS = {
@@ -95,17 +95,16 @@ class VolumeTask:
     def choice(self, network: nn.Module, at: Moment) -> float:
         """Weighted log loss; each volume is seen once, whatever ``tta`` makes of predictions."""
         once = replace(self.settings, tta="none")
-        losses = weights = 0.0
+        probabilities, true = [], []
         for row in range(len(self.samples)):
             packed = read_packed(self.samples, np.array([row]))
             seen = look(network, packed.slices, packed.lengths, once, at)
             grades = packed.grades[0].numpy()
             graded = np.flatnonzero(grades >= 0)
-            chosen = seen.final.grades[0, graded, grades[graded]]
-            weight = np.asarray(GRADE_WEIGHTS)[grades[graded]]
-            losses += float((weight * -np.log(np.clip(chosen, 1e-15, 1))).sum())
-            weights += float(weight.sum())
-        return losses / weights
+            probabilities.append(seen.final.grades[0, graded])
+            true.append(grades[graded])
+        joined = np.concatenate(true)
+        return mean_over_conditions(np.concatenate(probabilities), joined, np.zeros_like(joined))
 
     def record(self) -> dict[str, Any]:
         """Nothing: what prediction needs is in the settings."""
