@@ -47,7 +47,13 @@ from spinegrade.convert.survey import LEAST_FILES_A_PROCESS, survey_with_places
 from spinegrade.convert.survey_landmarks import survey_landmarks
 from spinegrade.report.check_annotations import CheckedAnnotations
 from spinegrade.report.check_page import CheckedCohort, write_page
-from spinegrade.tables import read_table, write_table
+from spinegrade.tables.annotations import ANNOTATIONS
+from spinegrade.tables.files import read_table, write_table
+from spinegrade.tables.landmarks import LANDMARKS
+from spinegrade.tables.rejected import REJECTED
+from spinegrade.tables.series import SERIES
+from spinegrade.tables.studies import STUDIES
+from spinegrade.tables.verdicts import VERDICTS
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -87,14 +93,14 @@ def check(cohort: Path, root: Path, out: Path, processes: int) -> None:
     """What the stage does, file by file."""
     settings = ConvertSettings()
     surveyed = survey_with_places(cohort / "series.parquet", root, settings, processes)
-    series = read_table(cohort / "series.parquet", "series")
-    landmarks = read_table(cohort / "landmarks.parquet", "landmarks")
+    series = read_table(cohort / "series.parquet", SERIES)
+    landmarks = read_table(cohort / "landmarks.parquet", LANDMARKS)
     points = survey_landmarks(landmarks, series, surveyed, "impossible")
     verdicts, rejected, told = surveyed.verdicts, surveyed.rejected, points.annotations
-    write_table(out / "verdicts.parquet", verdicts, "verdicts")
-    write_table(out / "rejected.parquet", rejected, "rejected")
-    write_table(out / "annotations.parquet", told, "annotations")
-    studies = read_table(cohort / "studies.parquet", "studies")
+    write_table(out / "verdicts.parquet", verdicts, VERDICTS)
+    write_table(out / "rejected.parquet", rejected, REJECTED)
+    write_table(out / "annotations.parquet", told, ANNOTATIONS)
+    studies = read_table(cohort / "studies.parquet", STUDIES)
     frames = points.frames
     annotations = CheckedAnnotations(
         points.points, told, frames.studies, len(frames.differing), ADVICE
@@ -178,7 +184,7 @@ def measure(root: Path, work: Path, rounds: int, processes: int) -> None:
         for name, (_, method) in methods.items():
             seconds[name].append(timed(method))
     print(machine())
-    verdicts = read_table(out / "verdicts.parquet", "verdicts")
+    verdicts = read_table(out / "verdicts.parquet", VERDICTS)
     counts = ", ".join(f"{n} {word}" for word, n in verdicts["verdict"].value_counts().items())
     print(f"{len(files)} files, {len(verdicts)} series: {counts}")
     for name, (cores, _) in methods.items():

@@ -48,7 +48,10 @@ from spinegrade.names import KAGGLE_SERIES, SUBARTICULAR, kaggle_condition, kagg
 from spinegrade.phantom.study import PhantomSettings, make_study
 from spinegrade.runtime.arrays import open_array
 from spinegrade.sequences import choose_positions, with_neighbours
-from spinegrade.tables import check_table, read_table, write_table
+from spinegrade.tables.files import check_table, read_table, write_table
+from spinegrade.tables.landmarks import LANDMARKS
+from spinegrade.tables.rois import ROIS
+from spinegrade.tables.sequences import SEQUENCES
 from spinegrade.volumes import Stack, stacks_of_table
 
 Readers = list[NpzVolume | NpzCrops | Pngs | Dicom | Package]
@@ -85,7 +88,7 @@ class Cohort:
                 converted.add(convert_series(source, folder, ConvertSettings()))
             points += [_landmark(row) for row in record["landmarks"]]
         tables = {kind: pd.DataFrame(getattr(converted, kind)) for kind in ("stacks", "slices")}
-        landmarks = check_table(pd.DataFrame(points), "landmarks")
+        landmarks = check_table(pd.DataFrame(points), LANDMARKS)
         located, _ = locate_landmarks(landmarks, tables["stacks"], tables["slices"])
         self.recess = located[located["condition"] == SUBARTICULAR]
         self.slices = tables["slices"]
@@ -121,7 +124,7 @@ def recess_items(cohort: Cohort, folder: Path) -> tuple[list[Item], Readers]:
     crops, table = crop_shard(roi_set, cohort.recess, cohort.stacks, labels, None, Jitter(1, 0))
     folder.mkdir()
     np.save(folder / "rois.npy", crops, allow_pickle=False)
-    write_table(folder / "rois.parquet", table, "rois")
+    write_table(folder / "rois.parquet", table, ROIS)
     store, table = open_store(
         CropShape(**roi_set.shape_as_seen()), [folder / "rois.npy"], [folder / "rois.parquet"]
     )
@@ -153,13 +156,13 @@ def level_items(cohort: Cohort, folder: Path) -> tuple[list[Item], Readers]:
     write_table(
         folder / "sequences.parquet",
         sequence_table(cohort.stacks, cohort.recess, None, None),
-        "sequences",
+        SEQUENCES,
     )
     write_slices(folder / "slices.npy", sequence_set.in_plane, cohort.stacks)
     slices = open_array(folder / "slices.npy")
     by_key = {(s.study, s.series, s.stack): s for s in cohort.stacks}
     items = []
-    table = read_table(folder / "sequences.parquet", "sequences")
+    table = read_table(folder / "sequences.parquet", SEQUENCES)
     drawn = table.groupby(["study", "series", "stack"]).sample(1, random_state=1)
     for row in drawn.to_dict("records"):
         stack = by_key[row["study"], row["series"], row["stack"]]

@@ -29,7 +29,11 @@ from spinegrade.combine.scores import equal_mix, labelled_cells  # noqa: E402
 from spinegrade.metrics.rsna2024 import score_cells  # noqa: E402
 from spinegrade.names import PROBABILITY_COLUMNS  # noqa: E402
 from spinegrade.runtime.seeds import generator  # noqa: E402
-from spinegrade.tables import read_table, read_tables  # noqa: E402
+from spinegrade.tables.files import read_table, read_tables  # noqa: E402
+from spinegrade.tables.folds import FOLDS  # noqa: E402
+from spinegrade.tables.labels import LABELS  # noqa: E402
+from spinegrade.tables.predictions import PREDICTIONS  # noqa: E402
+from spinegrade.tables.studies import STUDIES  # noqa: E402
 
 SKILLS = np.array([1.35, 1.45, 1.5, 1.55, 1.6, 1.65, 1.75])
 HEATS = np.array([1.0, 1.3, 0.8, 1.0, 1.2, 0.9, 1.1])
@@ -37,12 +41,12 @@ HEATS = np.array([1.0, 1.3, 0.8, 1.0, 1.2, 0.9, 1.1])
 
 def finished_run(folder: Path) -> Board:
     """The board of a finished run: its labels, folds and classifiers."""
-    labels = read_table(folder / "cohort" / "labels.parquet", "labels")
-    fold = read_table(folder / "cohort" / "folds.parquet", "folds").set_index("study")["fold"]
-    everyone = read_table(folder / "cohort" / "studies.parquet", "studies")["study"]
+    labels = read_table(folder / "cohort" / "labels.parquet", LABELS)
+    fold = read_table(folder / "cohort" / "folds.parquet", FOLDS).set_index("study")["fold"]
+    everyone = read_table(folder / "cohort" / "studies.parquet", STUDIES)["study"]
     members = {
         room.name: read_tables([str(room / f"{part}.parquet") for part in ("oof", "new")],
-                               "predictions")
+                               PREDICTIONS)
         for room in sorted((folder / "classifiers").iterdir())
     }  # fmt: skip
     fold = fold.reindex(everyone)

@@ -44,7 +44,11 @@ from spinegrade.names import (  # noqa: E402
 )
 from spinegrade.runtime.files import read_json  # noqa: E402
 from spinegrade.runtime.seeds import generator  # noqa: E402
-from spinegrade.tables import write_table  # noqa: E402
+from spinegrade.tables.files import write_table  # noqa: E402
+from spinegrade.tables.folds import FOLDS  # noqa: E402
+from spinegrade.tables.labels import LABELS  # noqa: E402
+from spinegrade.tables.predictions import PREDICTIONS  # noqa: E402
+from spinegrade.tables.studies import STUDIES  # noqa: E402
 
 SHARES = {  # about those of the competition's train set
     CONDITIONS[0]: (0.87, 0.07, 0.06),
@@ -96,10 +100,10 @@ def write_run(folder: Path, labels: pd.DataFrame, members: int, folds: int) -> d
     fold = pd.Series(order, index=studies)
     table = pd.DataFrame({"study": studies, "split": "train", "region": "lumbar", "shard": 0})
     table = table.assign(series_count=3, problem=pd.array([None] * len(table), dtype="str"))
-    write_table(folder / "studies.parquet", table, "studies")
+    write_table(folder / "studies.parquet", table, STUDIES)
     split = pd.DataFrame({"study": studies, "fold": order, "stratum": 0})
-    write_table(folder / "folds.parquet", split, "folds")
-    write_table(folder / "labels.parquet", labels, "labels")
+    write_table(folder / "folds.parquet", split, FOLDS)
+    write_table(folder / "labels.parquet", labels, LABELS)
     spread = generator(3, "ensemble_speed", "quality")
     quality = spread.uniform(1.35, 1.75, members)
     values = member_probabilities(labels, quality, spread.uniform(0.7, 1.4, members))
@@ -107,7 +111,7 @@ def write_run(folder: Path, labels: pd.DataFrame, members: int, folds: int) -> d
     ids = [row_id(study, Cell(*cell)) for study, *cell in
            key[["study", "condition", "level", "side"]].itertuples(index=False)]  # fmt: skip
     empty = key.iloc[:0].assign(classifier="", **dict.fromkeys(PROBABILITY_COLUMNS, 0.5))
-    write_table(folder / "new.parquet", empty, "predictions")
+    write_table(folder / "new.parquet", empty, PREDICTIONS)
     inside, outside = {}, {}
     for number, chance in enumerate(values):
         name = f"member_{number:02d}"
@@ -120,7 +124,7 @@ def write_run(folder: Path, labels: pd.DataFrame, members: int, folds: int) -> d
             continue
         made = key.assign(classifier=name)
         made[list(PROBABILITY_COLUMNS)] = chance
-        write_table(folder / f"{name}.parquet", made, "predictions")
+        write_table(folder / f"{name}.parquet", made, PREDICTIONS)
         inside[name] = [str(folder / f"{name}.parquet"), str(folder / "new.parquet")]
     return {"predictions": inside, "outside": outside}
 

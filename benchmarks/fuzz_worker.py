@@ -30,7 +30,8 @@ from spinegrade.convert.settings import ConvertSettings
 from spinegrade.convert.source import SeriesSource
 from spinegrade.convert.survey import survey_series
 from spinegrade.geometry.affine import affine_from_columns
-from spinegrade.tables import SCHEMAS, check_table
+from spinegrade.tables.files import check_table
+from spinegrade.tables.named import kind_named
 from spinegrade.volumes import open_volume
 
 MOST_MB = 1024.0
@@ -167,10 +168,11 @@ def _check_rows(rows: Rows, also_rejected: list[dict[str, Any]]) -> None:
 
 def refused_table(lot: list[tuple[int, Rows]]) -> str:
     """What the schemas say of the rows of several cases; "" where they are good."""
-    for kind in lot[0][1]:
-        together = [{**row, "study": str(case)} for case, rows in lot for row in rows[kind]]
+    for name in lot[0][1]:
+        kind = kind_named(name)
+        together = [{**row, "study": str(case)} for case, rows in lot for row in rows[name]]
         try:
-            check_table(pd.DataFrame(together, columns=list(SCHEMAS[kind])), kind)
+            check_table(pd.DataFrame(together, columns=list(kind.columns)), kind)
         except Exception as error:
             return f"{type(error).__name__}: {error}"[:300]
     return ""

@@ -18,7 +18,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from spinegrade.localise.heatmap.measure import summary
 from spinegrade.metrics.points import affines_of, point_errors
-from spinegrade.tables import read_table, read_tables
+from spinegrade.tables.files import read_table, read_tables
+from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.keypoints import KEYPOINTS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
+from spinegrade.tables.truth import TRUTH
 from spinegrade.volumes import load_stacks
 
 FIGURES = (
@@ -37,9 +41,9 @@ def reference_points(results: Path) -> pd.DataFrame:
     """True points with their anatomy, else located landmarks with anatomy "unknown"."""
     truth = results / "phantom" / "truth.parquet"
     if truth.exists():
-        return read_table(truth, "truth")
+        return read_table(truth, TRUTH)
     landmarks = sorted(results.glob("convert/*/landmarks.parquet"))
-    return read_tables(landmarks, "located_landmarks").assign(anatomy="unknown")
+    return read_tables(landmarks, LOCATED_LANDMARKS).assign(anatomy="unknown")
 
 
 def main() -> None:
@@ -47,14 +51,14 @@ def main() -> None:
     parser.add_argument("results", type=Path, help="a cohort's results folder")
     results = parser.parse_args().results
     points = reference_points(results)
-    folds = set(read_table(results / "cohort" / "folds.parquet", "folds")["study"])
+    folds = set(read_table(results / "cohort" / "folds.parquet", FOLDS)["study"])
     points = points[points["study"].isin(folds)]
     transitional = points.groupby("study")["anatomy"].first().isin(["four_lumbar", "six_lumbar"])
     affines = affines_of(load_stacks(sorted(results.glob("convert/*/stacks.parquet"))))
     rows = []
     for folder in sorted(path.parent for path in results.glob("keypoints/*/fold_0")):
         shards = [path for path in folder.glob("*.parquet") if path.stem.isdigit()]
-        keypoints = read_tables(sorted(shards), "keypoints")
+        keypoints = read_tables(sorted(shards), KEYPOINTS)
         errors = point_errors(keypoints, points, affines)
         for kind in (False, True):
             chosen = errors[errors["study"].map(transitional) == kind]

@@ -11,7 +11,13 @@ from spinegrade.convert.settings import ConvertSettings
 from spinegrade.convert.survey import survey_with_places
 from spinegrade.convert.survey_landmarks import survey_landmarks
 from spinegrade.runtime.stage import run_stage
-from spinegrade.tables import read_table, write_table
+from spinegrade.tables.annotations import ANNOTATIONS
+from spinegrade.tables.files import read_table, write_table
+from spinegrade.tables.landmarks import LANDMARKS
+from spinegrade.tables.rejected import REJECTED
+from spinegrade.tables.series import SERIES
+from spinegrade.tables.studies import STUDIES
+from spinegrade.tables.verdicts import VERDICTS
 
 
 def main(job: Any) -> None:
@@ -27,21 +33,21 @@ def main(job: Any) -> None:
         job.input.series, job.params.root, ConvertSettings.of(block), processes
     )
     points = survey_landmarks(
-        read_table(job.input.landmarks, "landmarks"),
-        read_table(job.input.series, "series"),
+        read_table(job.input.landmarks, LANDMARKS),
+        read_table(job.input.series, SERIES),
         surveyed,
         job.params.leave_out,
     )
-    left_out = read_table(job.input.rejected, "rejected")
+    left_out = read_table(job.input.rejected, REJECTED)
     rejected = pd.concat([left_out, surveyed.rejected], ignore_index=True)
-    write_table(job.output.verdicts, surveyed.verdicts, "verdicts")
-    write_table(job.output.rejected, rejected, "rejected")
-    write_table(job.output.annotations, points.annotations, "annotations")
+    write_table(job.output.verdicts, surveyed.verdicts, VERDICTS)
+    write_table(job.output.rejected, rejected, REJECTED)
+    write_table(job.output.annotations, points.annotations, ANNOTATIONS)
     frames = points.frames
     annotations = CheckedAnnotations(
         points.points, points.annotations, frames.studies, len(frames.differing), ADVICE
     )
-    studies = read_table(job.input.studies, "studies")
+    studies = read_table(job.input.studies, STUDIES)
     limits = {**block, "annotations.leave_out": job.params.leave_out}
     checked = CheckedCohort(
         surveyed.verdicts,

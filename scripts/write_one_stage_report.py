@@ -6,7 +6,9 @@ import pandas as pd
 from spinegrade.report.one_stage_page import Network, OneStageRun, write_page
 from spinegrade.runtime.files import read_json
 from spinegrade.runtime.stage import run_stage
-from spinegrade.tables import read_table, read_tables
+from spinegrade.tables.files import read_table, read_tables
+from spinegrade.tables.keypoints import KEYPOINTS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
 from spinegrade.volumes import load_stacks
 
 
@@ -25,7 +27,7 @@ def main(job):
             read_json(summary),
             pd.read_parquet(errors),
             dict(sorted(histories[name].items())),
-            read_table(keypoints, "keypoints"),
+            read_table(keypoints, KEYPOINTS),
         )
         for name, summary, errors, keypoints in made
     }
@@ -35,7 +37,7 @@ def main(job):
         score=read_json(job.input.score),
         flips=[read_json(path) for path in job.input.flips],
         stacks=stacks,
-        landmarks=read_tables(list(job.input.landmarks), "located_landmarks"),
+        landmarks=read_tables(list(job.input.landmarks), LOCATED_LANDMARKS),
         examples=job.params.examples,
     )
     write_page(job.output[0], run, job.params.cohort)

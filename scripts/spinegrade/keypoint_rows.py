@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from spinegrade.geometry.affine import Affine, to_mm
 from spinegrade.geometry.planes import nearest_slice
-from spinegrade.tables import check_table, empty_table, write_table
+from spinegrade.tables.files import check_table, empty_table, write_table
+from spinegrade.tables.keypoints import KEYPOINTS
+from spinegrade.tables.rejected import REJECTED
 from spinegrade.targets import Target
 from spinegrade.volumes import Stack
 
@@ -97,12 +99,12 @@ def tell_rejected(rejected: pd.DataFrame) -> None:
 
 def keypoint_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """The rows as a checked keypoints table, empty where there are none."""
-    return check_table(pd.DataFrame(rows), "keypoints") if rows else empty_table("keypoints")
+    return check_table(pd.DataFrame(rows), KEYPOINTS) if rows else empty_table(KEYPOINTS)
 
 
 def rejected_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """The rows as a checked rejected table, empty where there are none."""
-    return check_table(pd.DataFrame(rows), "rejected") if rows else empty_table("rejected")
+    return check_table(pd.DataFrame(rows), REJECTED) if rows else empty_table(REJECTED)
 
 
 def write_found(
@@ -116,5 +118,5 @@ def write_found(
     found, not_found = keypoint_table(keypoints), rejected_table(rejected)
     tell_rejected(not_found)
     _LOGGER.info("%s: %d points in %d studies", name, len(found), found["study"].nunique())
-    write_table(keypoints_path, found, "keypoints")
-    write_table(rejected_path, not_found, "rejected")
+    write_table(keypoints_path, found, KEYPOINTS)
+    write_table(rejected_path, not_found, REJECTED)

@@ -22,7 +22,8 @@ from scipy import ndimage
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import Affine, affine_from_columns
 from spinegrade.runtime.files import inside
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.stacks import STACKS
 
 # Data type codes of NIfTI-1 (nifti1.h) that this project writes.
 NIFTI_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 256: "i1", 512: "u2", 768: "u4"}
@@ -85,7 +86,7 @@ def load_stacks(paths: Iterable[str | Path]) -> list[Stack]:
     """
     found: list[Stack] = []
     for path in paths:
-        table = read_table(path, "stacks")
+        table = read_table(path, STACKS)
         found.extend(stacks_of_table(table, Path(path).resolve().parent.parent))
     return found
 

@@ -17,7 +17,9 @@ from pathlib import Path
 
 from spinegrade.convert.settings import ConvertSettings
 from spinegrade.convert.shard import convert_shard
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.rejected import REJECTED
+from spinegrade.tables.stacks import STACKS
 
 ADDRESS_SPACE_MB = 6000
 # Of the processor: three times what a file may take.
@@ -53,8 +55,8 @@ def convert(root: Path, settings: ConvertSettings) -> dict[str, object]:
     answer = {"seconds": time.process_time() - began, "peak_mb": memory_mb("VmHWM") - before}
     if error:
         return answer | {"error": error}
-    rejected = read_table(root / "out/0/rejected.parquet", "rejected")
-    stacks = read_table(root / "out/0/stacks.parquet", "stacks")
+    rejected = read_table(root / "out/0/rejected.parquet", REJECTED)
+    stacks = read_table(root / "out/0/stacks.parquet", STACKS)
     return answer | {
         "error": "",
         "rejected": rejected[["file", "code", "found"]].to_dict("records"),

@@ -12,7 +12,10 @@ from learner_helpers import predict_grades, train_fold
 from roi_helpers import SHAPE, write_crops
 from spinegrade.grade.cells.settings import Settings, settings_from_config
 from spinegrade.names import FORAMINAL, SPINAL
-from spinegrade.tables import read_table, write_table
+from spinegrade.tables.files import read_table, write_table
+from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.predictions import PREDICTIONS
+from spinegrade.tables.studies import STUDIES
 
 SHAPES = {"canal": SHAPE, "canal_axial": SHAPE, "foramen": SHAPE}
 KIND = ("grade", "cells")
@@ -52,9 +55,9 @@ def write_tables(folder: Path, studies: int, folds: int, new_studies: int = 1) -
     rows = rows.assign(
         split=["train"] * len(known) + ["test"] * len(new), series_count=1, problem=None
     )
-    write_table(folder / "studies.parquet", rows, "studies")
+    write_table(folder / "studies.parquet", rows, STUDIES)
     of_fold = {"study": known, "fold": [n % folds for n in range(studies)], "stratum": 0}
-    write_table(folder / "folds.parquet", pd.DataFrame(of_fold), "folds")
+    write_table(folder / "folds.parquet", pd.DataFrame(of_fold), FOLDS)
     return {name: str(folder / f"{name}.parquet") for name in ("studies", "folds")}
 
 
@@ -84,4 +87,4 @@ def predict(
     """Out-of-fold and new predictions of all studies."""
     inputs = inputs_of(cohort) | {"weights": [str(path) for path in weights]}
     outputs = predict_grades(folder, KIND, "small", block, inputs, given_of())
-    return tuple(read_table(outputs[name], "predictions") for name in ("out_of_fold", "new"))
+    return tuple(read_table(outputs[name], PREDICTIONS) for name in ("out_of_fold", "new"))

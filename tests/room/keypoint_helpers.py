@@ -9,7 +9,8 @@ import pandas as pd
 from spinegrade.convert.nifti import write_volume
 from spinegrade.geometry.affine import affine_to_columns, to_mm
 from spinegrade.names import LUMBAR_LEVELS, SPINAL
-from spinegrade.tables import write_table
+from spinegrade.tables.files import write_table
+from spinegrade.tables.named import kind_named
 from spinegrade.volumes import Stack
 
 SAGITTAL_AXES = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0]])
@@ -110,5 +111,5 @@ def write_canal_cohort(folder: Path, studies: int, test_studies: int = 1) -> dic
         "located_landmarks": (table, convert / "0" / "landmarks.parquet"),
     }
     for kind, (content, path) in paths.items():
-        write_table(path, content, kind)
+        write_table(path, content, kind_named(kind))
     return {kind: str(path) for kind, (_, path) in paths.items()}

@@ -16,7 +16,10 @@ from spinegrade.grade.volumes.samples import OneStageSamples, training_samples
 from spinegrade.grade.volumes.settings import Settings, settings_from_config
 from spinegrade.names import LUMBAR_LEVELS
 from spinegrade.settings import check_settings
-from spinegrade.tables import read_table, write_table
+from spinegrade.tables.files import read_table, write_table
+from spinegrade.tables.labels import LABELS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
+from spinegrade.tables.named import kind_named
 from spinegrade.targets import TARGETS
 from spinegrade.volumes import load_stacks
 
@@ -106,7 +109,7 @@ def write_cohort(
         ),
     }
     for kind, (content, path) in paths.items():
-        write_table(path, content, kind)
+        write_table(path, content, kind_named(kind))
     return {kind: str(path) for kind, (_, path) in paths.items()}
 
 
@@ -143,8 +146,8 @@ def samples_of(cohort: dict[str, str], settings: Settings) -> OneStageSamples:
     return training_samples(
         settings.target,
         load_stacks([cohort["stacks"]]),
-        read_table(cohort["located_landmarks"], "located_landmarks"),
-        read_table(cohort["labels"], "labels"),
+        read_table(cohort["located_landmarks"], LOCATED_LANDMARKS),
+        read_table(cohort["labels"], LABELS),
         [f"s{number:02d}" for number in range(8)],
         canvas=settings.canvas_px,
     )

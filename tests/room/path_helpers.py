@@ -11,7 +11,8 @@ from dicom_helpers import AXIAL, SAGITTAL, voxels, write_stack
 from spinegrade import names
 from spinegrade.cohort.index import index_cohort
 from spinegrade.convert.shard import convert_shard
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.rejected import REJECTED
 
 STUDY, SERIES = "101", ("201", "202", "203")
 DESCRIPTIONS = (("Sagittal T1", SAGITTAL), ("Sagittal T2/STIR", SAGITTAL), ("Axial T2", AXIAL))
@@ -67,4 +68,4 @@ def run(scratch: Path) -> pd.DataFrame:
     index_cohort(scratch / "data", 1, scratch / "results" / "cohort")
     table = scratch / "results" / "cohort" / "series.parquet"
     convert_shard(table, 0, scratch / "data", scratch / "results" / "convert", {}, "a")
-    return read_table(scratch / "results/convert/0/rejected.parquet", "rejected")
+    return read_table(scratch / "results/convert/0/rejected.parquet", REJECTED)

@@ -14,7 +14,8 @@ from spinegrade.geometry.affine import to_mm, to_pixels
 from spinegrade.localise.coordinates.settings import Settings, settings_from_config
 from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL, SUBARTICULAR
 from spinegrade.settings import check_settings
-from spinegrade.tables import write_table
+from spinegrade.tables.files import write_table
+from spinegrade.tables.named import kind_named
 from spinegrade.volumes import Stack
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -157,7 +158,7 @@ def write_spines(
         ),
     }
     for kind, (content, path) in paths.items():
-        write_table(path, content, kind)
+        write_table(path, content, kind_named(kind))
     return {kind: str(path) for kind, (_, path) in paths.items()}
 
 

@@ -18,7 +18,17 @@ from spinegrade.names import (
 )
 from spinegrade.report.data import Options, Paths
 from spinegrade.runtime.files import write_json
-from spinegrade.tables import empty_table, write_table
+from spinegrade.tables.files import empty_table, write_table
+from spinegrade.tables.keypoints import KEYPOINTS
+from spinegrade.tables.labels import LABELS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
+from spinegrade.tables.predictions import PREDICTIONS
+from spinegrade.tables.probabilities import PROBABILITIES
+from spinegrade.tables.rejected import REJECTED
+from spinegrade.tables.rois import ROIS
+from spinegrade.tables.stacks import STACKS
+from spinegrade.tables.studies import STUDIES
+from spinegrade.tables.truth import TRUTH
 
 SAGITTAL = affine_from_dicom([0, 1, 0, 0, 0, -1], [0.8, 0.5], [-20, -40, 60], [5, 0, 0])
 AXIAL = affine_from_dicom([1, 0, 0, 0, 1, 0], [0.5, 0.5], [-40, -40, -60], [0, 0, 5])
@@ -99,12 +109,12 @@ def make_run(folder: Path, train: int = 6, test: int = 1, phantom: bool = True) 
                 "problem": None,
             }
         ),
-        "studies",
+        STUDIES,
     )
     labels = _cells(ids[:train])
     labels["grade"] = pd.array(np.arange(len(labels)) % 3, dtype="Int64")
     labels.loc[3, "grade"] = pd.NA
-    write_table(folder / "cohort/labels.parquet", labels, "labels")
+    write_table(folder / "cohort/labels.parquet", labels, LABELS)
     rejected = pd.DataFrame(
         [
             {
@@ -117,15 +127,15 @@ def make_run(folder: Path, train: int = 6, test: int = 1, phantom: bool = True) 
             }
         ]
     )
-    write_table(folder / "cohort/rejected.parquet", rejected, "rejected")
-    write_table(folder / "convert/0/rejected.parquet", empty_table("rejected"), "rejected")
+    write_table(folder / "cohort/rejected.parquet", rejected, REJECTED)
+    write_table(folder / "convert/0/rejected.parquet", empty_table(REJECTED), REJECTED)
     _write_volumes(folder, ids, split, random)
     landmarks = pd.concat([points_table(s, 0.0, "annotated") for s in ids[:train]])
-    write_table(folder / "convert/0/landmarks.parquet", landmarks, "located_landmarks")
+    write_table(folder / "convert/0/landmarks.parquet", landmarks, LOCATED_LANDMARKS)
     predicted = pd.concat([points_table(s, 2.0 * n, "made up") for n, s in enumerate(ids)])
     for detector, condition in (("t1", FORAMINAL), ("t2", SPINAL), ("axial", SUBARTICULAR)):
         part = predicted[predicted["condition"] == condition]
-        write_table(folder / f"keypoints/{detector}/0.parquet", part, "keypoints")
+        write_table(folder / f"keypoints/{detector}/0.parquet", part, KEYPOINTS)
         _write_history(folder / f"keypoints/{detector}/fold_0/history.csv")
     _write_history(folder / "classifiers/small/fold_0/history.csv")
     _write_crops(folder, ids[:train], random)
@@ -175,7 +185,7 @@ def _write_volumes(
                     "volume": name,
                 }
             )
-    write_table(folder / "convert/0/stacks.parquet", pd.DataFrame(stacks), "stacks")
+    write_table(folder / "convert/0/stacks.parquet", pd.DataFrame(stacks), STACKS)
 
 
 def _write_history(path: Path) -> None:
@@ -194,7 +204,7 @@ def _write_crops(folder: Path, ids: list[str], random: np.random.Generator) -> N
     table = pd.concat(parts, ignore_index=True)
     table = table.assign(roi_set="cells", row=np.arange(len(table)))
     table = table.assign(jitter_in_plane_mm=1.0, jitter_slices=0.5, **affine_to_columns(AXIAL))
-    write_table(folder / "rois/cells/0/rois.parquet", table, "rois")
+    write_table(folder / "rois/cells/0/rois.parquet", table, ROIS)
     crops = random.integers(0, 255, (len(table), 3, 24, 24)).astype(np.uint8)
     np.save(folder / "rois/cells/0/rois.npy", crops)
 
@@ -211,10 +221,10 @@ def _write_probabilities(folder: Path, ids: list[str], labels: pd.DataFrame) -> 
         table = cells.assign(classifier=name)
         table[list(PROBABILITY_COLUMNS)] = values
         if name == "prior":
-            write_table(folder / "ensemble/prior.parquet", table, "predictions")
+            write_table(folder / "ensemble/prior.parquet", table, PREDICTIONS)
             continue
         table = table.assign(source="image", members="small", prior_weight=0.25)
-        write_table(folder / "ensemble/probabilities.parquet", table, "probabilities")
+        write_table(folder / "ensemble/probabilities.parquet", table, PROBABILITIES)
 
 
 def _write_score(folder: Path, phantom: bool, scored: bool) -> None:
@@ -244,7 +254,7 @@ def _write_truth(
     truth["grade"] = pd.array(np.arange(len(truth)) % 3, dtype="Int64")
     truth = truth.assign(narrowing=0.5, mislabelled=False, anatomy="typical")
     truth.loc[truth["study"] == ids[0], "anatomy"] = "six_lumbar"
-    write_table(folder / "phantom/truth.parquet", truth, "truth")
+    write_table(folder / "phantom/truth.parquet", truth, TRUTH)
 
 
 def paths_of(folder: Path, phantom: bool) -> Paths:

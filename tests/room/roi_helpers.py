@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from spinegrade.grade.cells.settings import CropShape
 from spinegrade.names import LUMBAR_CELLS
-from spinegrade.tables import write_table
+from spinegrade.tables.files import write_table
+from spinegrade.tables.rois import ROIS
 
 SHAPE = CropShape(slices=3, slice_margin=1, pixels=24, margin_px=4)
 
@@ -66,7 +67,7 @@ def write_crops(
         place.mkdir(parents=True)
         np.save(place / "rois.npy", array[part])
         piece = table[part].reset_index(drop=True).assign(row=lambda t: np.arange(len(t)))
-        write_table(place / "rois.parquet", piece, "rois")
+        write_table(place / "rois.parquet", piece, ROIS)
         arrays.append(place / "rois.npy")
         tables.append(place / "rois.parquet")
     return {roi_set: (arrays, tables)}

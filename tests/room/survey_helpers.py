@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from dicom_helpers import AXIAL, SAGITTAL, voxels, write_slice, write_stack
-from spinegrade.tables import write_table
+from spinegrade.tables.files import write_table
+from spinegrade.tables.series import SERIES
 
 
 def stack(folder: Path, slices: int = 8, size: int = 16, **changes: object) -> None:
@@ -107,7 +108,7 @@ def series_table(tmp_path: Path, rows: list[dict[str, object]]) -> Path:
             for row in rows
         ]
     )
-    write_table(tmp_path / "series.parquet", table, "series")
+    write_table(tmp_path / "series.parquet", table, SERIES)
     return tmp_path / "series.parquet"
 
 

@@ -12,7 +12,9 @@ from spinegrade.convert.settings import ConvertSettings
 from spinegrade.convert.survey import survey_cohort
 from spinegrade.report import check_page
 from spinegrade.report.check_page import CheckedCohort, headline, write_page
-from spinegrade.tables import empty_table, read_table, write_table
+from spinegrade.tables.files import empty_table, read_table, write_table
+from spinegrade.tables.rejected import REJECTED
+from spinegrade.tables.studies import STUDIES
 from survey_helpers import make_cohort, missing_slice, series_table, sheared_stack
 
 SETTINGS = ConvertSettings()
@@ -33,8 +35,8 @@ def checked(tmp_path: Path) -> CheckedCohort:
             for study in "1234"
         ]
     )
-    write_table(tmp_path / "studies.parquet", studies, "studies")
-    studies = read_table(tmp_path / "studies.parquet", "studies")
+    write_table(tmp_path / "studies.parquet", studies, STUDIES)
+    studies = read_table(tmp_path / "studies.parquet", STUDIES)
     return CheckedCohort(verdicts, rejected, studies, {**ACTIONS, **REFUSALS}, vars(SETTINGS))
 
 
@@ -60,7 +62,7 @@ def test_a_row_of_the_cohort_itself_keeps_a_study_from_being_whole(tmp_path: Pat
     cohort = checked(tmp_path)
     whole = CheckedCohort(
         cohort.verdicts[cohort.verdicts["series"] == "10"],
-        empty_table("rejected"),
+        empty_table(REJECTED),
         cohort.studies[:1],
         {},
         {},

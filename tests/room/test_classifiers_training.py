@@ -28,7 +28,9 @@ from spinegrade.grade.cells.cells import Cells, files_of_sets, load_cells, log_p
 from spinegrade.grade.cells.settings import CropShape, check_classifiers
 from spinegrade.grade.cells.task import CellTask
 from spinegrade.names import FORAMINAL, PROBABILITY_COLUMNS, SPINAL, SUBARTICULAR
-from spinegrade.tables import read_table, write_table
+from spinegrade.tables.files import read_table, write_table
+from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.rois import ROIS
 from spinegrade.training.record import read_weights
 
 
@@ -108,7 +110,7 @@ def test_what_no_crop_taught_gets_no_row(tmp_path, cohort, cells, caplog):
         arrays, tables = crops[name]
         bare = [tmp_path / f"{name}_{number}.parquet" for number in range(len(tables))]
         for path, table in zip(bare, tables, strict=True):
-            write_table(path, read_table(table, "rois").assign(grade=pd.NA), "rois")
+            write_table(path, read_table(table, ROIS).assign(grade=pd.NA), ROIS)
         crops[name] = (arrays, bare)
     untaught, block = {**cohort, "crops": crops}, small_block(epochs=1)
     models = [train(tmp_path, untaught, block, fold) for fold in range(3)]
@@ -134,7 +136,7 @@ def test_a_small_network_learns_the_size_of_a_disc(tmp_path):
     measured = history["held_out_loss"].notna()
     assert history.loc[measured, "epoch"].tolist() == [4, 9, 11], "every five, and at the end"
     learnable = load_cells({SPINAL: ["canal"]}, SHAPES, crops)
-    folds = read_table(made["folds"], "folds")
+    folds = read_table(made["folds"], FOLDS)
     inside, outside = (
         CellTask(learnable, small(views={SPINAL: ["canal"]}), SHAPES, list(studies))
         for studies in (folds["study"][folds["fold"] != 0], folds["study"][folds["fold"] == 0])

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from spinegrade.cohort import layout, left_out
-from spinegrade.tables import SCHEMAS
+from spinegrade.tables.named import kind_named
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "cohort.md").read_text(encoding="utf-8")
 
@@ -31,7 +31,7 @@ def test_every_code_is_documented_and_no_other() -> None:
 def test_every_table_is_documented_with_its_columns() -> None:
     for kind in ("studies", "series", "labels", "landmarks", "folds", "rejected"):
         documented = first_cells(section(f"### `{kind}.parquet`"))
-        assert sorted(documented) == sorted(SCHEMAS[kind]), kind
+        assert sorted(documented) == sorted(kind_named(kind).columns), kind
 
 
 def test_every_file_of_the_layout_is_documented() -> None:

@@ -13,7 +13,8 @@ from spinegrade.cohort.folders import scan_images, study_digests
 from spinegrade.cohort.index import CohortTables, index_cohort, read_cohort
 from spinegrade.errors import SpinegradeError
 from spinegrade.shards import shard_of
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.named import kind_named
 
 COLUMNS = [cell.column for cell in names.LUMBAR_CELLS]
 KINDS = ("Sagittal T1", "Sagittal T2/STIR", "Axial T2")
@@ -80,7 +81,7 @@ def test_good_cohort_gives_five_tables_of_their_kinds(root: Path, tmp_path: Path
     index_cohort(root, 4, tmp_path / "out")
     kinds = ("studies", "series", "labels", "landmarks", "rejected")
     studies, series, labels, points, left_out = (
-        read_table(tmp_path / "out" / f"{kind}.parquet", kind) for kind in kinds
+        read_table(tmp_path / "out" / f"{kind}.parquet", kind_named(kind)) for kind in kinds
     )
     assert list(studies["study"]) == ["101", "102", "103", "900"]
     assert list(studies["split"]) == ["train"] * 3 + ["test"]

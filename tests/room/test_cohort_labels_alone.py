@@ -9,7 +9,10 @@ from refusals import refused
 from spinegrade import names
 from spinegrade.cohort.index import index_cohort
 from spinegrade.errors import SpinegradeError
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.labels import LABELS
+from spinegrade.tables.named import kind_named
+from spinegrade.tables.studies import STUDIES
 
 COLUMNS = [cell.column for cell in names.LUMBAR_CELLS]
 
@@ -29,19 +32,19 @@ def labels_in(folder: Path, *studies: str, submitted: tuple[str, ...] = ()) -> P
 def test_every_labelled_study_takes_part_and_none_has_a_series(tmp_path: Path) -> None:
     root = labels_in(tmp_path / "labels", "102", "101", submitted=("900",))
     index_cohort(root, 2, tmp_path, labels_alone=True)
-    studies = read_table(tmp_path / "studies.parquet", "studies")
+    studies = read_table(tmp_path / "studies.parquet", STUDIES)
     assert studies[["study", "split"]].to_numpy().tolist() == [
         ["101", "train"],
         ["102", "train"],
         ["900", "test"],
     ]
     assert studies["problem"].isna().all() and (studies["series_count"] == 0).all()
-    labels = read_table(tmp_path / "labels.parquet", "labels").set_index("study").loc["101"]
+    labels = read_table(tmp_path / "labels.parquet", LABELS).set_index("study").loc["101"]
     # Severe, not graded, and 23 that are normal or mild.
     assert labels["grade"].iloc[0] == 2 and labels["grade"].isna().tolist().index(True) == 1
     assert labels["grade"].sum() == 2 and labels["grade"].count() == 24
     for kind in ("series", "landmarks", "rejected"):
-        assert read_table(tmp_path / f"{kind}.parquet", kind).empty
+        assert read_table(tmp_path / f"{kind}.parquet", kind_named(kind)).empty
 
 
 def test_faults_of_both_files_are_told_at_once(tmp_path: Path) -> None:

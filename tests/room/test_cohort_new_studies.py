@@ -11,7 +11,10 @@ from path_helpers import deliver
 from spinegrade import names
 from spinegrade.cohort.index import index_cohort, read_cohort
 from spinegrade.errors import SpinegradeError
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.named import kind_named
+from spinegrade.tables.series import SERIES
+from spinegrade.tables.studies import STUDIES
 
 TABLES = ("train.csv", "train_label_coordinates.csv", "train_series_descriptions.csv")
 
@@ -48,12 +51,12 @@ def test_test_images_alone_are_enough_for_trained_models(root: Path, with_header
     if with_header:
         header_alone(root)
     index_cohort(root, 2, root / "out", trains=False)
-    studies = read_table(root / "out" / "studies.parquet", "studies")
+    studies = read_table(root / "out" / "studies.parquet", STUDIES)
     assert studies[["study", "split", "series_count"]].to_numpy().tolist() == [["102", "test", 3]]
-    series = read_table(root / "out" / "series.parquet", "series")
+    series = read_table(root / "out" / "series.parquet", SERIES)
     assert series["folder"].tolist() == [f"test_images/102/{n}" for n in (201, 202, 203)]
     for kind in ("labels", "landmarks", "rejected"):
-        assert read_table(root / "out" / f"{kind}.parquet", kind).empty
+        assert read_table(root / "out" / f"{kind}.parquet", kind_named(kind)).empty
 
 
 @pytest.mark.parametrize("with_header", [True, False])

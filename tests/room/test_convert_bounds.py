@@ -26,7 +26,8 @@ from bombs import (
     text,
 )
 from dicom_helpers import AXIAL, voxels, write_stack
-from spinegrade.tables import write_table
+from spinegrade.tables.files import write_table
+from spinegrade.tables.series import SERIES
 
 PROJECT = Path(__file__).resolve().parents[2]
 SETTINGS = {"max_frame_mb": 16.0, "max_series_mb": 128.0}
@@ -95,7 +96,7 @@ def cohort(tmp_path: Path, files: dict[str, bytes]) -> Path:
         (tmp_path / folder / name).write_bytes(content)
     row = {"study": "1", "series": "2", "split": "train", "plane": "axial", "weighting": "t2"}
     row |= {"folder": folder, "file_count": 5, "shard": 0, "problem": None}
-    write_table(tmp_path / "series.parquet", pd.DataFrame([row]), "series")
+    write_table(tmp_path / "series.parquet", pd.DataFrame([row]), SERIES)
     return tmp_path
 
 

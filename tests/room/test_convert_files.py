@@ -15,7 +15,10 @@ from spinegrade.convert.settings import ConvertSettings
 from spinegrade.convert.shard import convert_shard
 from spinegrade.convert.source import SeriesSource
 from spinegrade.convert.survey import survey_series
-from spinegrade.tables import SCHEMAS, check_table, read_table
+from spinegrade.tables.files import check_table, read_table
+from spinegrade.tables.rejected import REJECTED
+from spinegrade.tables.slices import SLICES
+from spinegrade.tables.stacks import STACKS
 from spinegrade.volumes import open_volume
 from survey_helpers import series_table
 
@@ -58,8 +61,8 @@ def test_a_point_is_found_on_a_slice_one_folder_deeper(tmp_path: Path) -> None:
     write(tmp_path / "in", "DICOM/{}.dcm".format)
     converted = convert(tmp_path)
     stacks, slices = (
-        check_table(pd.DataFrame(getattr(converted, kind), columns=list(SCHEMAS[kind])), kind)
-        for kind in ("stacks", "slices")
+        check_table(pd.DataFrame(getattr(converted, kind.name), columns=list(kind.columns)), kind)
+        for kind in (STACKS, SLICES)
     )
     point = {
         "study": "1", "series": "2", "instance_number": 3, "condition": "subarticular_stenosis",
@@ -161,8 +164,8 @@ def test_a_fetched_file_is_converted_in_the_next_run(tmp_path: Path) -> None:
 
     def run() -> tuple[int, list[str]]:
         convert_shard(table, 0, tmp_path, out, {}, "a")
-        stacks = read_table(out / "0" / "stacks.parquet", "stacks")
-        rejected = read_table(out / "0" / "rejected.parquet", "rejected")
+        stacks = read_table(out / "0" / "stacks.parquet", STACKS)
+        rejected = read_table(out / "0" / "rejected.parquet", REJECTED)
         return int(stacks["slices"].iloc[0]), rejected["code"].tolist()
 
     assert run() == (7, ["NOT_FETCHED"])

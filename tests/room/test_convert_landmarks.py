@@ -9,7 +9,12 @@ import pandas as pd
 import pytest
 from spinegrade.convert.landmarks import locate_landmarks, place_points
 from spinegrade.geometry.affine import affine_to_columns
-from spinegrade.tables import SCHEMAS, empty_table
+from spinegrade.tables.files import empty_table
+from spinegrade.tables.landmarks import LANDMARKS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
+from spinegrade.tables.rejected import REJECTED
+from spinegrade.tables.slices import SLICES
+from spinegrade.tables.stacks import STACKS
 
 Slice = tuple[str, int, int, int]  # file, header number, stack, index
 
@@ -211,8 +216,8 @@ def locate(leave_out: str | list[str]) -> tuple[list[str], list[str]]:
     marks = points(2, 10, 28, 18, 99)
     marks = pd.concat([marks, marks[:1].assign(x_px=9.0)], ignore_index=True)
     located, gone = locate_landmarks(marks, stacks(0.0), table, leave_out=leave_out)
-    assert list(located) == list(SCHEMAS["located_landmarks"])
-    assert list(gone) == list(SCHEMAS["rejected"])
+    assert list(located) == list(LOCATED_LANDMARKS.columns)
+    assert list(gone) == list(REJECTED.columns)
     return located["level"].tolist(), gone["code"].tolist()
 
 
@@ -228,10 +233,10 @@ def test_what_is_left_out_follows_the_configuration() -> None:
 
 def test_without_points_or_slices_the_tables_are_empty() -> None:
     located, gone = locate_landmarks(
-        empty_table("landmarks"), empty_table("stacks"), empty_table("slices")
+        empty_table(LANDMARKS), empty_table(STACKS), empty_table(SLICES)
     )
     assert located.empty and gone.empty
-    located, gone = locate_landmarks(points(1), empty_table("stacks"), empty_table("slices"))
+    located, gone = locate_landmarks(points(1), empty_table(STACKS), empty_table(SLICES))
     assert located.empty and gone["code"].tolist() == ["LANDMARK_WITHOUT_SLICE"]
     assert gone["found"].tolist() == [
         "subarticular_stenosis l1_l2 left, instance 1: no slice of that number was converted"

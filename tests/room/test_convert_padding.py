@@ -16,7 +16,8 @@ from spinegrade.convert.series import convert_series, intensity_window
 from spinegrade.convert.settings import ConvertSettings
 from spinegrade.convert.source import SeriesSource
 from spinegrade.crop.crop import read_crop
-from spinegrade.tables import SCHEMAS, check_table
+from spinegrade.tables.files import check_table
+from spinegrade.tables.stacks import STACKS
 from spinegrade.volumes import Stack, stacks_of_table, window
 
 SHAPE = (4, 20, 30)
@@ -49,7 +50,7 @@ def convert(
     result = convert_series(source, folder / "out", ConvertSettings())
     assert not result.rejected
     (row,) = result.stacks
-    (stack,) = stacks_of_table(check_table(pd.DataFrame([row]), "stacks"), folder / "out")
+    (stack,) = stacks_of_table(check_table(pd.DataFrame([row]), STACKS), folder / "out")
     return row, stack, np.asarray(stack.open())
 
 
@@ -191,9 +192,9 @@ def test_a_crop_blends_background_with_the_picture_beside_it(tmp_path: Path) -> 
 def test_the_columns_may_be_absent_from_a_table(tmp_path: Path) -> None:
     row, _, _ = convert(tmp_path, picture(), "u2", {})
     table = pd.DataFrame([row]).drop(columns=["padding_low", "padding_high"])
-    (stack,) = stacks_of_table(check_table(table, "stacks"), tmp_path)
+    (stack,) = stacks_of_table(check_table(table, STACKS), tmp_path)
     assert stack.padding is None
-    assert list(check_table(table, "stacks").columns) == list(SCHEMAS["stacks"])
+    assert list(check_table(table, STACKS).columns) == list(STACKS.columns)
 
 
 def test_windows_of_floats_leave_padding_out() -> None:

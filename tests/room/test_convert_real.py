@@ -22,7 +22,10 @@ from spinegrade.convert.source import SeriesSource
 from spinegrade.geometry.affine import affine_from_columns, to_mm, to_pixels
 from spinegrade.geometry.planes import nearest_stack
 from spinegrade.geometry.rigid import corner_voxels
-from spinegrade.tables import check_table
+from spinegrade.tables.files import check_table
+from spinegrade.tables.landmarks import LANDMARKS
+from spinegrade.tables.slices import SLICES
+from spinegrade.tables.stacks import STACKS
 from spinegrade.volumes import Stack, stacks_of_table
 
 pytestmark = pytest.mark.real_data
@@ -44,8 +47,8 @@ class Real:
         for series, (plane, weighting) in SERIES.items():
             source = SeriesSource(STUDY, series, "train", plane, weighting, self.images / series)
             self.result.add(convert_series(source, folder / "convert", ConvertSettings()))
-        self.stacks = check_table(pd.DataFrame(self.result.stacks), "stacks")
-        self.slices = check_table(pd.DataFrame(self.result.slices), "slices")
+        self.stacks = check_table(pd.DataFrame(self.result.stacks), STACKS)
+        self.slices = check_table(pd.DataFrame(self.result.slices), SLICES)
         with gzip.open(data / "rsna2024" / "train_label_coordinates_with_size.csv.gz") as file:
             rows = pd.read_csv(file, dtype={"study_id": str, "series_id": str})
         rows = rows[rows["study_id"] == STUDY]
@@ -62,7 +65,7 @@ class Real:
                 "y_px": rows["y"],
             }
         )
-        self.landmarks = check_table(landmarks, "landmarks")
+        self.landmarks = check_table(landmarks, LANDMARKS)
         self.located, self.rejected = locate_landmarks(self.landmarks, self.stacks, self.slices)
 
     def of(self, series: str) -> list[Stack]:

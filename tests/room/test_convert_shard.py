@@ -12,7 +12,12 @@ from dicom_helpers import AXIAL, SAGITTAL, voxels, write_stack
 from spinegrade.convert import series as series_module
 from spinegrade.convert.landmarks import locate_landmarks
 from spinegrade.convert.shard import convert_shard
-from spinegrade.tables import read_table, write_table
+from spinegrade.tables.files import read_table, write_table
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
+from spinegrade.tables.rejected import REJECTED
+from spinegrade.tables.series import SERIES
+from spinegrade.tables.slices import SLICES
+from spinegrade.tables.stacks import STACKS
 from spinegrade.volumes import load_stacks
 
 
@@ -38,13 +43,13 @@ def cohort(tmp_path: Path, folders: dict[str, str] | None = None) -> Path:
                     "problem": None,
                 }
             )
-    write_table(tmp_path / "series.parquet", pd.DataFrame(rows), "series")
+    write_table(tmp_path / "series.parquet", pd.DataFrame(rows), SERIES)
     return tmp_path / "series.parquet"
 
 
 def run(tmp_path: Path, table: Path, shard: int = 0, code: str = "a") -> pd.DataFrame:
     convert_shard(table, shard, tmp_path, tmp_path / "convert", {}, code)
-    return read_table(tmp_path / "convert" / str(shard) / "rejected.parquet", "rejected")
+    return read_table(tmp_path / "convert" / str(shard) / "rejected.parquet", REJECTED)
 
 
 def test_a_shard_holds_its_studies_and_their_volumes_open(tmp_path: Path) -> None:
@@ -59,7 +64,7 @@ def test_a_shard_holds_its_studies_and_their_volumes_open(tmp_path: Path) -> Non
     ]
     assert stacks[1].open().shape == stacks[1].shape == (4, 20, 16)
     assert stacks[1].window(stacks[1].open()).dtype == np.uint8
-    slices = read_table(tmp_path / "convert" / "0" / "slices.parquet", "slices")
+    slices = read_table(tmp_path / "convert" / "0" / "slices.parquet", SLICES)
     assert len(slices) == 16
 
 
@@ -143,11 +148,11 @@ def test_landmarks_are_located_by_instance_number(tmp_path: Path) -> None:
     )
     located, rejected = locate_landmarks(
         points,
-        read_table(folder / "stacks.parquet", "stacks"),
-        read_table(folder / "slices.parquet", "slices"),
+        read_table(folder / "stacks.parquet", STACKS),
+        read_table(folder / "slices.parquet", SLICES),
     )
-    write_table(tmp_path / "located.parquet", located, "located_landmarks")
-    write_table(tmp_path / "rejected.parquet", rejected, "rejected")
+    write_table(tmp_path / "located.parquet", located, LOCATED_LANDMARKS)
+    write_table(tmp_path / "rejected.parquet", rejected, REJECTED)
     row = located.iloc[0]
     assert (row["stack"], row["index"], row["source"], row["confidence"]) == (0, 3, "annotated", 1)
     # By hand: 10 px of 0.5 mm from -8, 4 px from -9, three slices of 4 mm above 100.

@@ -15,7 +15,8 @@ from spinegrade.convert.settings import ConvertSettings
 from spinegrade.convert.shard import convert_shard
 from spinegrade.convert.source import SeriesSource
 from spinegrade.convert.survey import UNEXPECTED, survey_cohort, survey_series
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.rejected import REJECTED
 from survey_helpers import (
     colour,
     copy,
@@ -145,7 +146,7 @@ def test_a_cohort_has_the_codes_that_its_conversion_has(tmp_path: Path) -> None:
     table = make_cohort(tmp_path)
     verdicts, rejected = survey_cohort(table, tmp_path, SETTINGS)
     convert_shard(table, 0, tmp_path, tmp_path / "convert", vars(SETTINGS), "code")
-    converted = read_table(tmp_path / "convert" / "0" / "rejected.parquet", "rejected")
+    converted = read_table(tmp_path / "convert" / "0" / "rejected.parquet", REJECTED)
     assert rejected["code"].tolist() == ["TRUNCATED", "OTHER_STUDY", "UNSAFE_PATH"]
     pd.testing.assert_frame_equal(rejected, converted)
     found = verdicts.set_index("series")

@@ -12,7 +12,9 @@ from refusals import refused
 from spinegrade.combine.comparison import compare_blends
 from spinegrade.names import LUMBAR_CELLS, PROBABILITY_COLUMNS
 from spinegrade.runtime.files import read_json
-from spinegrade.tables import write_table
+from spinegrade.tables.files import write_table
+from spinegrade.tables.labels import LABELS
+from spinegrade.tables.probabilities import PROBABILITIES
 
 STUDIES = [f"s{number}" for number in range(6)]
 
@@ -27,12 +29,12 @@ def write_blend(path: Path, sure: float) -> str:
     table = rows().assign(classifier="ensemble", fold=pd.array([0] * 150, "Int64"))
     table[list(PROBABILITY_COLUMNS)] = np.array([(1 - sure) / 2, (1 - sure) / 2, sure])
     table = table.assign(source="image", members="net", prior_weight=0.0)
-    write_table(path, table, "probabilities")
+    write_table(path, table, PROBABILITIES)
     return str(path)
 
 
 def compared(folder: Path, labels: pd.DataFrame, **parts: str) -> dict:
-    write_table(folder / "labels.parquet", labels, "labels")
+    write_table(folder / "labels.parquet", labels, LABELS)
     compare_blends(
         whole_path=write_blend(folder / "whole.parquet", 0.5),
         part_paths=parts,
@@ -61,7 +63,7 @@ def test_by_hand(tmp_path: Path) -> None:
 
 def test_a_part_that_lacks_a_labelled_cell_is_refused(tmp_path: Path) -> None:
     table = pd.read_parquet(write_blend(tmp_path / "part.parquet", 0.3))
-    write_table(tmp_path / "part.parquet", table.drop(index=7), "probabilities")
+    write_table(tmp_path / "part.parquet", table.drop(index=7), PROBABILITIES)
     labels = rows().assign(grade=pd.array([1] * 150, "Int64"))
     with refused("CELL_WITHOUT_PREDICTION", "study=s0", "level=l3_l4", "side=left"):
         compared(tmp_path, labels, part=str(tmp_path / "part.parquet"))

@@ -20,7 +20,12 @@ from spinegrade.combine.stage import (
 from spinegrade.metrics.rsna2024 import score
 from spinegrade.names import FORAMINAL, LUMBAR_CELLS, PROBABILITY_COLUMNS, SPINAL, Cell, row_id
 from spinegrade.runtime.files import read_json, write_json
-from spinegrade.tables import read_table, write_table
+from spinegrade.tables.files import read_table, write_table
+from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.labels import LABELS
+from spinegrade.tables.predictions import PREDICTIONS
+from spinegrade.tables.probabilities import PROBABILITIES
+from spinegrade.tables.studies import STUDIES
 from threadpoolctl import threadpool_limits
 
 
@@ -48,19 +53,19 @@ def run(tmp_path: Path) -> Path:
     everyone = [*TRAIN, *NEW]
     studies = pd.DataFrame({"study": everyone, "split": "train", "region": "lumbar", "shard": 0})
     studies = studies.assign(series_count=3, problem=pd.array([None] * len(everyone), "str"))
-    write_table(tmp_path / "studies.parquet", studies, "studies")
+    write_table(tmp_path / "studies.parquet", studies, STUDIES)
     folds = pd.DataFrame({"study": TRAIN, "fold": np.arange(len(TRAIN)) % 3, "stratum": 0})
-    write_table(tmp_path / "folds.parquet", folds, "folds")
+    write_table(tmp_path / "folds.parquet", folds, FOLDS)
     cells = pd.DataFrame(LUMBAR_CELLS)
     rows = pd.concat([cells.assign(study=study) for study in everyone], ignore_index=True)
     grade = random.choice(3, p=(0.6, 0.25, 0.15), size=len(rows))
     labels = rows.assign(grade=pd.array(grade, "Int64"))[rows["study"] != "7"]
-    write_table(tmp_path / "labels.parquet", labels, "labels")
+    write_table(tmp_path / "labels.parquet", labels, LABELS)
     values = random.dirichlet(np.ones(3), len(rows)) + 0.5 * np.eye(3)[grade]
     net = rows.assign(classifier="net")
     net["fold"] = rows["study"].map(folds.set_index("study")["fold"]).astype("Int64")
     net[COLUMNS] = values / values.sum(axis=1, keepdims=True)
-    write_table(tmp_path / "net.parquet", net, "predictions")
+    write_table(tmp_path / "net.parquet", net, PREDICTIONS)
     better = random.dirichlet(np.ones(3), len(rows)) + 3.0 * np.eye(3)[grade]
     better /= better.sum(axis=1, keepdims=True)
     kept = (rows["condition"] == SPINAL) & ~rows["study"].isin([TRAIN[0], "7"])
@@ -88,9 +93,9 @@ def test_a_partial_table_joins_and_no_cell_is_dropped(run: Path, blend: str) -> 
     settings = EnsembleSettings(bootstrap_resamples=100, seed=1, blend=blend)
     report = fit(run, settings)
     made = outputs(run)
-    combined = read_table(made.probabilities, "probabilities")
+    combined = read_table(made.probabilities, PROBABILITIES)
     assert len(combined) == 25 * 25 and report["counts"]["cells_scored"] == 25 * len(TRAIN)
-    labels = read_table(run / "labels.parquet", "labels")
+    labels = read_table(run / "labels.parquet", LABELS)
     assert report["ensemble"] == pytest.approx(score(labels, combined).as_dict(), abs=1e-8)
     # Its canal cells of the first and of the new study are filled; the rest it does not serve.
     assert report["served"]["mate"] == [SPINAL]
@@ -114,7 +119,7 @@ def test_a_finished_run_with_a_table_is_applied_as_it_was_fitted(run: Path) -> N
     settings = EnsembleSettings(bootstrap_resamples=100, seed=1, blend="logits")
     fit(run, settings)
     weights, new = run / "weights.json", outputs(run / "applied")
-    fitted = read_table(outputs(run).probabilities, "probabilities").set_index("study")
+    fitted = read_table(outputs(run).probabilities, PROBABILITIES).set_index("study")
 
     def apply(how: EnsembleSettings = settings, **outside: OutsideTable) -> dict:
         files = {"net": [str(run / "net.parquet")]}
@@ -125,7 +130,7 @@ def test_a_finished_run_with_a_table_is_applied_as_it_was_fitted(run: Path) -> N
     mate = OutsideTable(run / "mate.csv")
     report = apply(mate=mate)
     assert report["blend"] == "logits" and report["leave_one_out"] is None
-    applied = read_table(new.probabilities, "probabilities").set_index("study")
+    applied = read_table(new.probabilities, PROBABILITIES).set_index("study")
     # The new study's member cells are missing in both: the prior stands in alike.
     assert np.allclose(applied.loc["7", COLUMNS], fitted.loc["7", COLUMNS], atol=1e-7)
     with refused("WEIGHTS_MEMBER_MISSING", "'mate'"):

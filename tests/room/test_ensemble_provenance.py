@@ -28,7 +28,12 @@ from spinegrade.names import (
     row_id,
 )
 from spinegrade.runtime.files import read_json, write_json
-from spinegrade.tables import empty_table, read_table, write_table
+from spinegrade.tables.files import empty_table, read_table, write_table
+from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.labels import LABELS
+from spinegrade.tables.predictions import PREDICTIONS
+from spinegrade.tables.probabilities import PROBABILITIES
+from spinegrade.tables.studies import STUDIES
 
 COLUMNS = list(PROBABILITY_COLUMNS)
 SETTINGS = EnsembleSettings(bootstrap_resamples=100)
@@ -69,7 +74,7 @@ def write_trained(folder: Path, weights: dict[str, dict[str, float]], temperatur
 def write_studies(folder: Path, studies: list[str], split: str) -> Path:
     table = pd.DataFrame({"study": studies, "split": split, "region": "lumbar", "shard": 0})
     table = table.assign(series_count=1, problem=pd.array([None] * len(studies), "str"))
-    write_table(folder / "studies.parquet", table, "studies")
+    write_table(folder / "studies.parquet", table, STUDIES)
     return folder / "studies.parquet"
 
 
@@ -83,10 +88,10 @@ def apply(
     """Studies 1 and 2 graded with ``rows`` by member: probabilities, filled.csv and score.json."""
     files = {}
     for name, parts in rows.items():
-        table = pd.concat(parts, ignore_index=True) if parts else empty_table("predictions")
-        write_table(folder / f"{name}.parquet", table, "predictions")
+        table = pd.concat(parts, ignore_index=True) if parts else empty_table(PREDICTIONS)
+        write_table(folder / f"{name}.parquet", table, PREDICTIONS)
         files[name] = [str(folder / f"{name}.parquet")]
-    write_table(folder / "labels.parquet", empty_table("labels"), "labels")
+    write_table(folder / "labels.parquet", empty_table(LABELS), LABELS)
     made = outputs(folder)
     apply_ensemble(
         folder / "labels.parquet",
@@ -97,7 +102,7 @@ def apply(
         SETTINGS,
         outside=outside,
     )
-    table = read_table(made.probabilities, "probabilities")
+    table = read_table(made.probabilities, PROBABILITIES)
     filled = pd.read_csv(made.filled, dtype={"study": "str"}, keep_default_na=False)
     return table, filled, read_json(made.score)
 
@@ -192,17 +197,17 @@ def fitted(tmp_path: Path) -> Path:
     random = np.random.default_rng(4)
     studies = [f"{number}" for number in range(100, 112)]
     folds = pd.DataFrame({"study": studies, "fold": np.arange(12) % 3, "stratum": 0})
-    write_table(tmp_path / "folds.parquet", folds, "folds")
+    write_table(tmp_path / "folds.parquet", folds, FOLDS)
     cells = pd.DataFrame(LUMBAR_CELLS)
     rows = pd.concat([cells.assign(study=study) for study in studies], ignore_index=True)
     grade = random.choice(3, p=(0.6, 0.25, 0.15), size=len(rows))
-    write_table(tmp_path / "labels.parquet", rows.assign(grade=pd.array(grade, "Int64")), "labels")
+    write_table(tmp_path / "labels.parquet", rows.assign(grade=pd.array(grade, "Int64")), LABELS)
     values = random.dirichlet(np.ones(3), len(rows)) + 1.5 * np.eye(3)[grade]
     made = rows.assign(classifier="net")
     made["fold"] = rows["study"].map(folds.set_index("study")["fold"]).astype("Int64")
     made[COLUMNS] = values / values.sum(axis=1, keepdims=True)
     kept = (made["study"] != "100") & ~((made["study"] == "111") & (made["condition"] == SPINAL))
-    write_table(tmp_path / "net.parquet", made[kept], "predictions")
+    write_table(tmp_path / "net.parquet", made[kept], PREDICTIONS)
     write_studies(tmp_path, studies, "train")
     return tmp_path
 
@@ -212,14 +217,14 @@ def fit(folder: Path, calibration: str) -> tuple[pd.DataFrame, dict]:
     files = {"net": [str(folder / "net.parquet")]}
     tables = [folder / f"{name}.parquet" for name in ("labels", "folds", "studies")]
     fit_ensemble(*tables, files, outputs(folder), settings)
-    table = read_table(outputs(folder).probabilities, "probabilities")
+    table = read_table(outputs(folder).probabilities, PROBABILITIES)
     return table, read_json(outputs(folder).score)
 
 
 def test_train_studies_have_the_weights_of_their_own_fold(fitted: Path) -> None:
-    labels = read_table(fitted / "labels.parquet", "labels")
-    net = read_table(fitted / "net.parquet", "predictions")
-    folds = read_table(fitted / "folds.parquet", "folds").set_index("study")["fold"]
+    labels = read_table(fitted / "labels.parquet", LABELS)
+    net = read_table(fitted / "net.parquet", PREDICTIONS)
+    folds = read_table(fitted / "folds.parquet", FOLDS).set_index("study")["fold"]
     board = gather(labels, folds, cross_fitted_prior(labels, folds)[0], {"net": net})
 
     def part(share: float) -> dict:
@@ -238,7 +243,7 @@ def test_labelled_cells_of_the_prior_are_counted_and_are_the_prior(fitted: Path)
     assert of(table, "100", FORAMINAL) == of(table, "111", SPINAL) == [("prior", "", 1.0)]
     assert score["counts"]["cells_scored"] == 300
     assert score["counts"]["cells_scored_by_prior_alone"] == 30
-    prior = read_table(outputs(fitted).prior, "predictions")
+    prior = read_table(outputs(fitted).prior, PREDICTIONS)
     alone = table["source"] == "prior"
     key = ["study", "condition", "level", "side"]
     same = table.loc[alone, [*key, *COLUMNS]].merge(prior, on=key)
@@ -248,10 +253,10 @@ def test_labelled_cells_of_the_prior_are_counted_and_are_the_prior(fitted: Path)
 
 def test_a_calibration_is_fitted_on_what_members_graded(fitted: Path) -> None:
     """Labels of cells that hold the prior alone move neither it nor any other cell."""
-    labels = read_table(fitted / "labels.parquet", "labels")
-    net = read_table(fitted / "net.parquet", "predictions")
+    labels = read_table(fitted / "labels.parquet", LABELS)
+    net = read_table(fitted / "net.parquet", PREDICTIONS)
     net = net[net["study"].astype(int) < 106]
-    folds = read_table(fitted / "folds.parquet", "folds").set_index("study")["fold"]
+    folds = read_table(fitted / "folds.parquet", FOLDS).set_index("study")["fold"]
     prior = cross_fitted_prior(labels, folds)[0]
     lost = labels["study"].astype(int) >= 106
     found = []

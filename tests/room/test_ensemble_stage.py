@@ -16,7 +16,12 @@ from spinegrade.combine.submission import rounded_units, write_submission
 from spinegrade.metrics.rsna2024 import score
 from spinegrade.names import LUMBAR_CELLS, PROBABILITY_COLUMNS
 from spinegrade.runtime.files import read_json
-from spinegrade.tables import read_table, write_table
+from spinegrade.tables.files import read_table, write_table
+from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.labels import LABELS
+from spinegrade.tables.predictions import PREDICTIONS
+from spinegrade.tables.probabilities import PROBABILITIES
+from spinegrade.tables.studies import STUDIES
 
 TRAIN = [f"{n}" for n in range(100, 112)]
 TEST = ["7", "31"]
@@ -45,23 +50,23 @@ def tables(tmp_path: Path) -> Path:
             "problem": ["no images", *([None] * (len(everyone) - 1))],
         }
     )
-    write_table(tmp_path / "studies.parquet", studies, "studies")
+    write_table(tmp_path / "studies.parquet", studies, STUDIES)
     folds = pd.DataFrame({"study": TRAIN, "fold": np.arange(len(TRAIN)) % 3, "stratum": 0})
-    write_table(tmp_path / "folds.parquet", folds, "folds")
+    write_table(tmp_path / "folds.parquet", folds, FOLDS)
     cells = pd.DataFrame(LUMBAR_CELLS)
     rows = pd.concat([cells.assign(study=study) for study in everyone], ignore_index=True)
     grade = random.choice(3, p=(0.6, 0.25, 0.15), size=len(rows))
     train = rows["study"].isin(TRAIN)
     labels = rows.assign(grade=pd.array(grade, "Int64"))[train]
     labels.iloc[3, labels.columns.get_loc("grade")] = pd.NA
-    write_table(tmp_path / "labels.parquet", labels, "labels")
+    write_table(tmp_path / "labels.parquet", labels, LABELS)
     fold = rows["study"].map(folds.set_index("study")["fold"]).astype("Int64")
     values = random.dirichlet(np.ones(3), len(rows)) + 1.5 * np.eye(3)[grade]
     made = rows.assign(classifier="net", fold=fold)
     made[list(PROBABILITY_COLUMNS)] = values / values.sum(axis=1, keepdims=True)
     made = made[made["study"] != TRAIN[0]]  # the study without images has no prediction
-    write_table(tmp_path / "oof.parquet", made[made["fold"].notna()], "predictions")
-    write_table(tmp_path / "new.parquet", made[made["fold"].isna()], "predictions")
+    write_table(tmp_path / "oof.parquet", made[made["fold"].notna()], PREDICTIONS)
+    write_table(tmp_path / "new.parquet", made[made["fold"].isna()], PREDICTIONS)
     return tmp_path
 
 
@@ -80,10 +85,10 @@ def fit(folder: Path, into: Path, **changed: object) -> EnsembleOutputs:
 
 def test_every_cell_is_covered_and_scored(tables: Path) -> None:
     made = fit(tables, tables / "a")
-    ensemble = read_table(made.probabilities, "probabilities")
-    prior = read_table(made.prior, "predictions")
+    ensemble = read_table(made.probabilities, PROBABILITIES)
+    prior = read_table(made.prior, PREDICTIONS)
     assert len(ensemble) == len(prior) == 25 * (len(TRAIN) + len(TEST))
-    labels = read_table(tables / "labels.parquet", "labels")
+    labels = read_table(tables / "labels.parquet", LABELS)
     report = read_json(made.score)
     assert report["ensemble"] == pytest.approx(score(labels, ensemble).as_dict(), abs=1e-8)
     assert report["prior"] == pytest.approx(score(labels, prior).as_dict(), abs=1e-8)
@@ -121,23 +126,23 @@ def test_a_finished_run_is_applied(tables: Path) -> None:
     files = {"net": [str(tables / "oof.parquet"), str(tables / "new.parquet")]}
     labels, studies = tables / "labels.parquet", tables / "studies.parquet"
     apply_ensemble(labels, studies, made.weights, files, new, SETTINGS)
-    applied = read_table(new.probabilities, "probabilities").set_index(["study"])
-    fitted = read_table(made.probabilities, "probabilities").set_index(["study"])
+    applied = read_table(new.probabilities, PROBABILITIES).set_index(["study"])
+    fitted = read_table(made.probabilities, PROBABILITIES).set_index(["study"])
     columns = list(PROBABILITY_COLUMNS)
     assert applied["fold"].isna().all()
     assert np.allclose(applied.loc[TEST, columns], fitted.loc[TEST, columns], atol=1e-7)
     assert read_json(new.score)["ensemble_in_sample"] is None
     # Without a single label there is no score, and that is said.
-    blank = read_table(labels, "labels").assign(grade=pd.array([pd.NA] * 300, "Int64"))
-    write_table(labels, blank, "labels")
+    blank = read_table(labels, LABELS).assign(grade=pd.array([pd.NA] * 300, "Int64"))
+    write_table(labels, blank, LABELS)
     apply_ensemble(labels, studies, made.weights, files, new, SETTINGS)
     report = read_json(new.score)
     assert report["scored"] is False and "no labelled cell" in report["reason"]
 
 
 def test_wrong_classifier_in_a_table_is_refused(tables: Path) -> None:
-    oof = read_table(tables / "oof.parquet", "predictions").assign(classifier="other")
-    write_table(tables / "oof.parquet", oof, "predictions")
+    oof = read_table(tables / "oof.parquet", PREDICTIONS).assign(classifier="other")
+    write_table(tables / "oof.parquet", oof, PREDICTIONS)
     with refused("PREDICTIONS_OF_ANOTHER", "'net'", "'other'"):
         fit(tables, tables / "a")
 
@@ -186,7 +191,7 @@ def test_submission_follows_the_sample(tables: Path) -> None:
 
 def test_submission_needs_every_test_study(tables: Path) -> None:
     made = fit(tables, tables / "a")
-    table = read_table(made.probabilities, "probabilities")
-    write_table(made.probabilities, table[table["study"] != "7"], "probabilities")
+    table = read_table(made.probabilities, PROBABILITIES)
+    write_table(made.probabilities, table[table["study"] != "7"], PROBABILITIES)
     with refused("SUBMISSION_CELL_MISSING", "25 rows", "'7_"):
         write_submission(made.probabilities, tables / "studies.parquet", None, tables / "s.csv")

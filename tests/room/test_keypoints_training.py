@@ -11,7 +11,10 @@ from spinegrade.localise.heatmap.measure import measure_keypoints, summary
 from spinegrade.localise.heatmap.samples import training_samples
 from spinegrade.metrics.points import affines_of, point_errors
 from spinegrade.runtime.files import read_json
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.keypoints import KEYPOINTS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
+from spinegrade.tables.rejected import REJECTED
 from spinegrade.volumes import load_stacks
 
 
@@ -25,12 +28,12 @@ def test_dots_are_found_out_of_fold_and_measured(cohort: tuple[Path, dict[str, s
     folder, paths = cohort
     weights = [str(train(folder, paths, small_block(), fold)) for fold in (0, 1)]
     keypoints, rejected = infer(folder, paths, small_block(), weights)
-    table = read_table(keypoints, "keypoints")
+    table = read_table(keypoints, KEYPOINTS)
     sources = table.groupby("study")["source"].agg(lambda s: "|".join(s.unique()))
     assert sources.to_dict() == {f"s{k:02d}": f"t2:fold_{k % 2}" for k in range(12)} | {
         "s12": "t2:mean"
     }
-    assert read_table(rejected, "rejected").empty
+    assert read_table(rejected, REJECTED).empty
     measure_keypoints(
         detector=NAME,
         targets=["canal"],
@@ -51,7 +54,7 @@ def test_a_study_without_landmarks_is_left_out_and_listed(
     cohort: tuple[Path, dict[str, str]], caplog: pytest.LogCaptureFixture
 ) -> None:
     _, paths = cohort
-    landmarks = read_table(paths["located_landmarks"], "located_landmarks")
+    landmarks = read_table(paths["located_landmarks"], LOCATED_LANDMARKS)
     samples = training_samples(
         small_block(),
         load_stacks([paths["stacks"]]),
@@ -65,7 +68,7 @@ def test_a_study_without_landmarks_is_left_out_and_listed(
 def test_errors_worked_out_by_hand(cohort: tuple[Path, dict[str, str]]) -> None:
     _, paths = cohort
     stacks = load_stacks([paths["stacks"]])
-    known = read_table(paths["located_landmarks"], "located_landmarks")
+    known = read_table(paths["located_landmarks"], LOCATED_LANDMARKS)
     known = known[known["study"] == "s00"].reset_index(drop=True)
     moved = known.copy()
     moved["x_px"] += 1.0  # one column is 4 mm to the back

@@ -23,7 +23,11 @@ from killing import Killed, killed_at, told_to_end_at
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from spinegrade.errors import SpinegradeError
-from spinegrade.tables import read_table, write_table
+from spinegrade.tables.files import read_table, write_table
+from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
+from spinegrade.tables.named import kind_named
+from spinegrade.tables.rois import ROIS
 from spinegrade.training import job
 from spinegrade.training.average import MovingAverage
 from spinegrade.training.record import read_weights
@@ -57,7 +61,7 @@ def _crops_without_grades(cohort: Mapping[str, Any], folder: Path) -> dict[str, 
     for name, (arrays, tables) in cohort["crops"].items():
         bare = [folder / f"{name}_{number}.parquet" for number in range(len(tables))]
         for path, table in zip(bare, tables, strict=True):
-            write_table(path, read_table(table, "rois").assign(grade=pd.NA), "rois")
+            write_table(path, read_table(table, ROIS).assign(grade=pd.NA), ROIS)
         crops[name] = (arrays, bare)
     return {**cohort, "crops": crops}
 
@@ -127,7 +131,7 @@ def tried(
     kind = KINDS[request.param]
     folder = tmp_path_factory.mktemp(request.param)
     cohort = kind.write(folder)
-    folds = sorted(read_table(cohort["folds"], "folds")["fold"].unique())
+    folds = sorted(read_table(cohort["folds"], FOLDS)["fold"].unique())
     (folder / "run").mkdir()
     made = [Path(kind.train(folder / "run", cohort, kind.block, int(fold))) for fold in folds]
     return kind, cohort, made
@@ -167,7 +171,7 @@ def test_a_training_that_is_stopped_ends_in_the_same_bytes(
 
 def test_the_record_says_what_was_seen(tried: tuple) -> None:
     _, cohort, made = tried
-    folds = read_table(cohort["folds"], "folds")
+    folds = read_table(cohort["folds"], FOLDS)
     for fold, path in enumerate(made):
         record = read_weights(path)[1]
         outside = tuple(sorted(folds.loc[folds["fold"] != fold, "study"]))
@@ -185,10 +189,10 @@ def test_a_study_that_a_model_has_seen_is_refused(tmp_path: Path, tried: tuple) 
     weights = [str(path) for path in made]
     kind.predict(tmp_path, cohort, kind.block, weights)
     # The folds change after training: a study of fold 1 is now of fold 0, whose model saw it.
-    folds = read_table(cohort["folds"], "folds")
+    folds = read_table(cohort["folds"], FOLDS)
     study = folds.loc[folds["fold"] == 1, "study"].iloc[0]
     folds.loc[folds["study"] == study, "fold"] = 0
-    write_table(tmp_path / "folds.parquet", folds, "folds")
+    write_table(tmp_path / "folds.parquet", folds, FOLDS)
     changed = {**cohort, "folds": str(tmp_path / "folds.parquet")}
     with pytest.raises(SpinegradeError, match=rf"trained on 1 studies .* {study} among them"):
         kind.predict(tmp_path, changed, kind.block, weights)
@@ -201,9 +205,10 @@ def test_a_fold_with_nothing_to_learn_from_is_refused(tmp_path: Path, tried: tup
     if kind.labels == "crops":
         bare = _crops_without_grades(cohort, tmp_path)
     else:
-        table = read_table(cohort[kind.labels], kind.labels)
+        of_kind = kind_named(kind.labels)
+        table = read_table(cohort[kind.labels], of_kind)
         empty = table.assign(grade=pd.NA) if kind.labels == "labels" else table.iloc[:0]
-        write_table(tmp_path / "empty.parquet", empty, kind.labels)
+        write_table(tmp_path / "empty.parquet", empty, of_kind)
         bare = {**cohort, kind.labels: str(tmp_path / "empty.parquet")}
     with pytest.raises(SpinegradeError, match=r"learner \w+, fold 1: none of the \d+ studies to"):
         kind.train(tmp_path, bare, kind.block, 1)
@@ -231,9 +236,9 @@ def test_a_checkpoint_of_another_training_is_refused_by_name(
     """Once, for the kind that trains fastest: all go through the same driver."""
     kind = KINDS["heatmap"]
     cohort = kind.write(tmp_path)
-    landmarks = read_table(cohort["located_landmarks"], "located_landmarks")
+    landmarks = read_table(cohort["located_landmarks"], LOCATED_LANDMARKS)
     fewer = tmp_path / "fewer.parquet"
-    write_table(fewer, landmarks[landmarks["study"] != "s03"], "located_landmarks")
+    write_table(fewer, landmarks[landmarks["study"] != "s03"], LOCATED_LANDMARKS)
     once, other = (heatmap_helpers.small_block(epochs=1, batch_size=size) for size in (3, 6))
     often = heatmap_helpers.small_block(epochs=1, batch_size=3, checkpoint_epochs=9)
     cases = (

@@ -12,7 +12,9 @@ from spinegrade.errors import SpinegradeError
 from spinegrade.grade.volumes.answers import look
 from spinegrade.grade.volumes.reading import read_packed
 from spinegrade.grade.volumes.task import VolumeTask
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.studies import STUDIES
 from spinegrade.training.fold_studies import FoldStudies, fold_studies
 from spinegrade.training.record import read_weights
 from spinegrade.training.task import Moment
@@ -31,7 +33,7 @@ def cohort(tmp_path_factory) -> dict[str, str]:
 
 
 def test_which_studies_learn_and_which_choose(cohort):
-    tables = read_table(cohort["studies"], "studies"), read_table(cohort["folds"], "folds")
+    tables = read_table(cohort["studies"], STUDIES), read_table(cohort["folds"], FOLDS)
 
     def found(select: str, fold: int = 0, inner_share: float = 0.4) -> FoldStudies:
         return fold_studies(

@@ -16,7 +16,9 @@ from spinegrade.grade.volumes.task import build_network
 from spinegrade.models.one_stage_canal import CanalOutput
 from spinegrade.models.one_stage_foraminal import ForaminalOutput
 from spinegrade.names import PROBABILITY_COLUMNS
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.studies import STUDIES
 from spinegrade.training.fold_models import Cohort
 from spinegrade.training.record import read_weights
 from spinegrade.training.task import Moment
@@ -127,11 +129,11 @@ def trained(tmp_path_factory, cohort) -> list[str]:
 
 
 def everyone(cohort, studies=None, folds=True) -> Cohort:
-    table = read_table(cohort["studies"], "studies")
+    table = read_table(cohort["studies"], STUDIES)
     names = sorted(studies or table["study"])
     if not folds:
         return Cohort(names, frozenset(names), None)
-    of_fold = read_table(cohort["folds"], "folds")
+    of_fold = read_table(cohort["folds"], FOLDS)
     by_study = dict(zip(of_fold["study"], of_fold["fold"].astype(int), strict=True))
     return Cohort(names, frozenset(table.loc[table["split"] == "test", "study"]), by_study)
 

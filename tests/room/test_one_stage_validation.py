@@ -23,7 +23,13 @@ from spinegrade.grade.volumes.validation import (
 )
 from spinegrade.metrics.study_bootstrap import StudyMeans, compare_means, mean_interval, study_means
 from spinegrade.names import LUMBAR_LEVELS, PROBABILITY_COLUMNS
-from spinegrade.tables import check_table, empty_table, write_table
+from spinegrade.tables.files import check_table, empty_table, write_table
+from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.keypoints import KEYPOINTS
+from spinegrade.tables.labels import LABELS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
+from spinegrade.tables.predictions import PREDICTIONS
+from spinegrade.tables.stacks import STACKS
 from spinegrade.targets import TARGETS
 from spinegrade.volumes import Stack
 
@@ -50,7 +56,7 @@ def rows_of(stack: Stack, target, places, source: str, study: str = "s0") -> pd.
             | dict(zip(("x_mm", "y_mm", "z_mm"), mm, strict=True))
             | {"confidence": 0.5, "source": source}
         )
-    return check_table(pd.DataFrame(rows), "keypoints")
+    return check_table(pd.DataFrame(rows), KEYPOINTS)
 
 
 # Left points in slice 8, right ones in slice 2, levels five pixels (20 mm) apart.
@@ -136,7 +142,7 @@ def predictions_of(target, grades: dict[str, list], fold: dict[str, int]) -> pd.
                     | dict(zip(PROBABILITY_COLUMNS, value, strict=True))
                     | {"classifier": "net", "fold": fold[study]}
                 )
-    return check_table(pd.DataFrame(rows), "predictions")
+    return check_table(pd.DataFrame(rows), PREDICTIONS)
 
 
 def labels_of(target, grades: dict[str, list]) -> pd.DataFrame:
@@ -145,7 +151,7 @@ def labels_of(target, grades: dict[str, list]) -> pd.DataFrame:
         for study, values in grades.items()
         for cell, grade in zip(target.points, values, strict=False)
     ]
-    return check_table(pd.DataFrame(rows), "labels")
+    return check_table(pd.DataFrame(rows), LABELS)
 
 
 SURE, HALF = (0.9, 0.05, 0.05), (0.25, 0.25, 0.5)
@@ -264,18 +270,18 @@ def tables(tmp_path, stack) -> dict[str, str]:
     """Files of one study with good points and grades, written as the workflow has them."""
     labels = labels_of(FORAMINAL, {"s0": [0] * 10, "s1": [0] * 10})
     content = {
-        "final": (predictions_of(FORAMINAL, {"s0": [SURE] * 10}, {"s0": 0}), "predictions"),
-        "plain": (predictions_of(FORAMINAL, {"s0": [HALF] * 10}, {"s0": 0}), "predictions"),
-        "keypoints": (rows_of(stack, FORAMINAL, TRUTH, "net:fold_0"), "keypoints"),
-        "landmarks": (rows_of(stack, FORAMINAL, TRUTH, "annotated"), "located_landmarks"),
-        "stacks": (pd.DataFrame([stack_row(stack, tmp_path)]), "stacks"),
-        "labels": (labels, "labels"),
+        "final": (predictions_of(FORAMINAL, {"s0": [SURE] * 10}, {"s0": 0}), PREDICTIONS),
+        "plain": (predictions_of(FORAMINAL, {"s0": [HALF] * 10}, {"s0": 0}), PREDICTIONS),
+        "keypoints": (rows_of(stack, FORAMINAL, TRUTH, "net:fold_0"), KEYPOINTS),
+        "landmarks": (rows_of(stack, FORAMINAL, TRUTH, "annotated"), LOCATED_LANDMARKS),
+        "stacks": (pd.DataFrame([stack_row(stack, tmp_path)]), STACKS),
+        "labels": (labels, LABELS),
         "folds": (
             pd.DataFrame({"study": ["s0", "s1"], "fold": [0, 1], "stratum": [0, 0]}),
-            "folds",
+            FOLDS,
         ),
-        "none": (empty_table("predictions"), "predictions"),
-        "no_points": (empty_table("keypoints"), "keypoints"),
+        "none": (empty_table(PREDICTIONS), PREDICTIONS),
+        "no_points": (empty_table(KEYPOINTS), KEYPOINTS),
     }
     paths = {}
     for name, (table, kind) in content.items():

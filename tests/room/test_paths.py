@@ -20,7 +20,13 @@ from spinegrade.combine.submission import write_submission
 from spinegrade.convert.shard import convert_shard
 from spinegrade.errors import SpinegradeError
 from spinegrade.runtime.files import inside
-from spinegrade.tables import read_table, write_table
+from spinegrade.tables.files import read_table, write_table
+from spinegrade.tables.probabilities import PROBABILITIES
+from spinegrade.tables.rejected import REJECTED
+from spinegrade.tables.series import SERIES as SERIES_TABLE
+from spinegrade.tables.slices import SLICES
+from spinegrade.tables.stacks import STACKS
+from spinegrade.tables.studies import STUDIES
 from spinegrade.volumes import load_stacks
 
 # What may stand where an id should: ways out of a folder, control characters, digits that are
@@ -157,7 +163,7 @@ def test_a_hostile_file_name_costs_its_file_at_most(tmp_path: Path, case: str) -
     before = tree(tmp_path)
     rejected = run(tmp_path)
     assert came(before, tree(tmp_path)) == {"results"}
-    slices = read_table(tmp_path / "results/convert/0/slices.parquet", "slices")
+    slices = read_table(tmp_path / "results/convert/0/slices.parquet", SLICES)
     told = [*rejected["file"].dropna(), *slices["file"]]
     assert all(file.isascii() and file.isprintable() for file in told)
     unsafe = rejected[rejected["code"] == "UNSAFE_PATH"]
@@ -177,7 +183,7 @@ def test_a_hostile_folder_that_no_table_names_is_listed_and_left(
     before = tree(tmp_path)
     assert run(tmp_path).empty
     assert came(before, tree(tmp_path)) == {"results"}
-    listed = read_table(tmp_path / "results/cohort/rejected.parquet", "rejected")
+    listed = read_table(tmp_path / "results/cohort/rejected.parquet", REJECTED)
     told = listed["study"] if level == "study" else listed["series"]
     assert len(listed) == 1 and told[0].isascii() and told[0].isprintable()
     assert not list((tmp_path / "results").rglob(f"*{name[:20]}*")) or name.startswith("{")
@@ -191,13 +197,13 @@ def test_a_hostile_row_of_the_series_table_is_refused_by_code(
     deliver(tmp_path / "data")
     index_cohort(tmp_path / "data", 1, tmp_path / "results" / "cohort")
     path = tmp_path / "results" / "cohort" / "series.parquet"
-    table = read_table(path, "series")
+    table = read_table(path, SERIES_TABLE)
     table.loc[0, column] = value
-    write_table(path, table, "series")
+    write_table(path, table, SERIES_TABLE)
     before = tree(tmp_path)
     convert_shard(path, 0, tmp_path / "data", tmp_path / "results" / "convert", {}, "a")
     assert came(before, tree(tmp_path)) == {"results"}
-    rejected = read_table(tmp_path / "results/convert/0/rejected.parquet", "rejected")
+    rejected = read_table(tmp_path / "results/convert/0/rejected.parquet", REJECTED)
     assert rejected["code"].tolist() == ["UNSAFE_PATH"]
     written = {path.name for path in (tmp_path / "results/convert/volumes").iterdir()}
     assert written <= {STUDY, "102"}
@@ -220,9 +226,9 @@ def test_a_row_of_the_stacks_table_cannot_name_a_file_elsewhere(
     deliver(tmp_path / "data")
     run(tmp_path)
     path = tmp_path / "results/convert/0/stacks.parquet"
-    table = read_table(path, "stacks")
+    table = read_table(path, STACKS)
     table.loc[0, "volume"] = volume
-    write_table(path, table, "stacks")
+    write_table(path, table, STACKS)
     with pytest.raises(SpinegradeError):
         load_stacks([path])
 
@@ -231,12 +237,12 @@ def test_a_submission_holds_no_row_that_only_its_sample_names(tmp_path: Path) ->
     cells = names.LUMBAR_CELLS
     studies = {"study": ["102"], "split": ["test"], "region": ["lumbar"], "shard": [0]}
     studies |= {"series_count": [3], "problem": [None]}
-    write_table(tmp_path / "studies.parquet", pd.DataFrame(studies), "studies")
+    write_table(tmp_path / "studies.parquet", pd.DataFrame(studies), STUDIES)
     rows = [{"study": "102", "condition": c.condition, "level": c.level, "side": c.side,
              **dict.fromkeys(names.PROBABILITY_COLUMNS, 1 / 3), "classifier": "e", "fold": None,
              "source": "prior", "members": "", "prior_weight": 1.0} for c in cells]  # fmt: skip
     table = pd.DataFrame(rows).astype({"fold": "Int64"})
-    write_table(tmp_path / "probabilities.parquet", table, "probabilities")
+    write_table(tmp_path / "probabilities.parquet", table, PROBABILITIES)
     sample = [["row_id"], *[[f"102_{cell.column}"] for cell in cells], ["../../x_y"]]
     write_rows(tmp_path / "sample.csv", sample)
     before = tree(tmp_path)

@@ -10,7 +10,8 @@ import pytest
 from path_helpers import SERIES, STUDY, came, deliver, run, tree
 from spinegrade.cohort.delivered import Delivered
 from spinegrade.runtime.files import write_text
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.stacks import STACKS
 
 
 def link(path: Path, target: Path) -> None:
@@ -31,7 +32,7 @@ def test_linked_data_are_read_and_nothing_is_written_there(tmp_path: Path, place
     before = tree(tmp_path)
     assert run(tmp_path).empty
     assert came(before, tree(tmp_path)) == {"results"}
-    stacks = read_table(tmp_path / "results/convert/0/stacks.parquet", "stacks")
+    stacks = read_table(tmp_path / "results/convert/0/stacks.parquet", STACKS)
     assert len(stacks) == 6
 
 
@@ -72,7 +73,7 @@ def test_odd_entries_of_a_series_are_left_out(tmp_path: Path, make: Callable[[Pa
     rejected = run(tmp_path)
     assert came(before, tree(tmp_path)) == {"results"}
     assert rejected["code"].tolist() == [CODES[make]]
-    stacks = read_table(tmp_path / "results/convert/0/stacks.parquet", "stacks")
+    stacks = read_table(tmp_path / "results/convert/0/stacks.parquet", STACKS)
     assert len(stacks) == 6
 
 

@@ -15,7 +15,8 @@ from spinegrade.phantom.cohort import write_cohort
 from spinegrade.phantom.dicom_writer import rle_frame
 from spinegrade.phantom.study import PhantomSettings, study_id
 from spinegrade.runtime.files import read_json
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.truth import TRUTH
 
 SMALL = {"seed": 11, "scale": 0.15, "missing_series_share": 0.0}
 
@@ -146,7 +147,7 @@ def test_tables_are_those_of_the_competition(cohort: Path) -> None:
 
 def test_landmarks_land_on_the_true_points(cohort: Path) -> None:
     marks = pd.read_csv(cohort / "train_label_coordinates.csv", dtype={"study_id": str})
-    truth = read_table(cohort / "truth.parquet", "truth").set_index(
+    truth = read_table(cohort / "truth.parquet", TRUTH).set_index(
         ["study", "condition", "level", "side"]
     )
     assert len(truth) == 4 * 25

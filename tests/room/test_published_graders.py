@@ -18,7 +18,8 @@ from spinegrade.combine.stage import EnsembleOutputs, EnsembleSettings, fit_ense
 from spinegrade.grade.views.settings import CropShape
 from spinegrade.names import PROBABILITY_COLUMNS
 from spinegrade.settings import check_settings
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.predictions import PREDICTIONS
 from spinegrade.training.checkpoint import Checkpoint
 from two_stage_helpers import SHAPES, given_of, predict, train, write_cohort
 
@@ -93,7 +94,7 @@ def test_it_trains_two_steps_and_predicts(name, cohort, tables, tmp_path, monkey
     predict(tables, cohort, block, [str(path) for path in weights], name, given)
     for path in weights:
         path.unlink()  # the largest are some 300 MB
-    found = read_table(tables / f"{name}_out_of_fold.parquet", "predictions")
+    found = read_table(tables / f"{name}_out_of_fold.parquet", PREDICTIONS)
     assert set(found["study"]) == {f"s{number:03d}" for number in range(4)}
     assert found[list(PROBABILITY_COLUMNS)].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-6)
 

@@ -16,7 +16,10 @@ from spinegrade.localise.coordinates.samples import image_of, training_samples
 from spinegrade.localise.coordinates.task import PointTask
 from spinegrade.localise.heatmap.measure import surest
 from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SUBARTICULAR
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.keypoints import KEYPOINTS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
+from spinegrade.tables.rejected import REJECTED
 from spinegrade.volumes import load_stacks
 
 STUDIES = [f"s{number:02d}" for number in range(12)]
@@ -34,7 +37,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def samples_of(cohort: dict[str, str], settings, studies: list[str] = STUDIES):
-    landmarks = read_table(cohort["located_landmarks"], "located_landmarks")
+    landmarks = read_table(cohort["located_landmarks"], LOCATED_LANDMARKS)
     return training_samples(settings, load_stacks([cohort["stacks"]]), landmarks, studies)
 
 
@@ -69,9 +72,9 @@ def test_the_middle_slice_tells_the_points_of_both_sides(
     block = small_block(kind="sagittal_2d", target="foraminal")
     weights = [train(tmp_path, cohort, block, fold) for fold in range(2)]
     keypoints_path, _ = infer(tmp_path, cohort, weights, {**block, "entries": "published"})
-    published = read_table(keypoints_path, "keypoints")
+    published = read_table(keypoints_path, KEYPOINTS)
     keypoints_path, _ = infer(tmp_path, cohort, weights, block)
-    table = read_table(keypoints_path, "keypoints")
+    table = read_table(keypoints_path, KEYPOINTS)
     assert len(table) == 13 * 10 and set(table["condition"]) == {FORAMINAL}
     sides = {side: rows.reset_index() for side, rows in table.groupby("side")}
     for column in ("study", "level", "x_px", "y_px"):
@@ -95,8 +98,8 @@ def test_every_axial_series_gets_all_points(
     monkeypatch.setattr(find, "regress", lambda *_: found)
     stacks = load_stacks([cohort["stacks"]])
     keypoints_path, rejected_path = infer(tmp_path, cohort, weights, block)
-    table = read_table(keypoints_path, "keypoints")
-    assert read_table(rejected_path, "rejected")["study"].tolist() == ["s03"]
+    table = read_table(keypoints_path, KEYPOINTS)
+    assert read_table(rejected_path, REJECTED)["study"].tolist() == ["s03"]
     assert len(table) == 12 * 10 and set(table["condition"]) == {SUBARTICULAR}
     one = table[(table["study"] == "s00") & (table["side"] == "left")]
     assert one["level"].tolist() == list(LUMBAR_LEVELS)

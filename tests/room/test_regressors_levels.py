@@ -20,7 +20,9 @@ from spinegrade.localise.axial_levels.levels import read_slices, sequence_of, tr
 from spinegrade.localise.axial_levels.task import LevelTask, varied
 from spinegrade.localise.coordinates.checks import check_regressors
 from spinegrade.localise.coordinates.settings import Settings
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.keypoints import KEYPOINTS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
 from spinegrade.training.fold_models import Cohort
 from spinegrade.training.record import FoldModel, read_weights, save_weights
 from spinegrade.training.task import Moment
@@ -76,7 +78,7 @@ def test_the_middle_of_the_frame_is_seen(cohort: dict[str, str]) -> None:
 
 def test_annotated_places_are_those_of_the_slices(cohort: dict[str, str]) -> None:
     settings = small(**LEVEL_KEYS)
-    landmarks = read_table(cohort["located_landmarks"], "located_landmarks")
+    landmarks = read_table(cohort["located_landmarks"], LOCATED_LANDMARKS)
     stacks = load_stacks([cohort["stacks"]])
     found = training_sequences(settings, stacks, landmarks, ["s00", "s01", "s04"])
     assert [one.study for one in found] == ["s00", "s01"]
@@ -88,7 +90,7 @@ def test_annotated_places_are_those_of_the_slices(cohort: dict[str, str]) -> Non
 def test_a_mirror_exchanges_left_and_right_unless_as_published(
     cohort: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    landmarks = read_table(cohort["located_landmarks"], "located_landmarks")
+    landmarks = read_table(cohort["located_landmarks"], LOCATED_LANDMARKS)
     landmarks = landmarks[landmarks["side"] == "left"]
     stacks = load_stacks([cohort["stacks"]])
     for flips, side in (("fixed", 1), ("published", 0)):
@@ -204,7 +206,7 @@ def test_each_study_by_both_networks_that_never_saw_it(
     history = Path(levels[0]).with_suffix(".csv").read_text().splitlines()
     assert history[0] == "epoch,learning_rate,loss,level,side,place,choice_loss"
     path, _ = infer(tmp_path, cohort, levels, small_block(**LEVEL_KEYS), "levels", "xy", xy)
-    table = read_table(path, "keypoints")
+    table = read_table(path, KEYPOINTS)
     assert len(table) == 5 * 10 and (table["confidence"] < 1).all()
     sources = table.groupby("study")["source"].agg(set)
     assert sources["s00"] == {"levels:fold_0"} and sources["s04"] == {"levels:mean"}

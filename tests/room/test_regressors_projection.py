@@ -14,7 +14,11 @@ from spinegrade.keypoint_rows import keypoint_table
 from spinegrade.localise.coordinates.projection import check_projections, fit_steps, recesses_of
 from spinegrade.localise.coordinates.projection_stages import fit_projection, project_keypoints
 from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL, SUBARTICULAR
-from spinegrade.tables import read_table, write_table
+from spinegrade.tables.files import read_table, write_table
+from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.keypoints import KEYPOINTS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
+from spinegrade.tables.rejected import REJECTED
 
 MM = ["x_mm", "y_mm", "z_mm"]
 
@@ -28,11 +32,11 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def sagittal(cohort: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
     """Canal keypoints as a detector would write them: where they are annotated, out of fold."""
-    landmarks = read_table(cohort["located_landmarks"], "located_landmarks")
+    landmarks = read_table(cohort["located_landmarks"], LOCATED_LANDMARKS)
     points = landmarks[landmarks["condition"] == SPINAL].copy()
     points["source"] = [f"t2:fold_{int(study[1:]) % 2}" for study in points["study"]]
     path = tmp_path_factory.mktemp("points") / "0.parquet"
-    write_table(path, points, "keypoints")
+    write_table(path, points, KEYPOINTS)
     return str(path)
 
 
@@ -71,7 +75,7 @@ def project(
         }
         | more
     )
-    return read_table(keypoints, "keypoints"), read_table(rejected, "rejected")
+    return read_table(keypoints, KEYPOINTS), read_table(rejected, REJECTED)
 
 
 def landmark(study: str, condition: str, level: str, side: str, *mm: float) -> dict:
@@ -134,7 +138,7 @@ def test_points_lie_in_the_recesses_of_the_nearest_slice(
         ["s05", "KEYPOINTS_NO_SERIES"],
         ["s06", "KEYPOINTS_NO_LEVELS"],
     ]
-    landmarks = read_table(cohort["located_landmarks"], "located_landmarks")
+    landmarks = read_table(cohort["located_landmarks"], LOCATED_LANDMARKS)
     merged = table.merge(landmarks, on=["study", "condition", "level", "side"])
     assert len(merged) == len(table) == 5 * 10
     assert (merged["index_x"] - merged["index_y"]).abs().max() <= 1
@@ -147,11 +151,11 @@ def test_points_lie_in_the_recesses_of_the_nearest_slice(
 def test_a_study_has_no_part_in_its_own_points(
     cohort: dict[str, str], sagittal: str, tmp_path: Path
 ) -> None:
-    landmarks = read_table(cohort["located_landmarks"], "located_landmarks")
+    landmarks = read_table(cohort["located_landmarks"], LOCATED_LANDMARKS)
     own = (landmarks["study"] == "s00") & (landmarks["condition"] == SUBARTICULAR)
     landmarks.loc[own, "x_mm"] += 30
     moved = tmp_path / "landmarks.parquet"
-    write_table(moved, landmarks, "located_landmarks")
+    write_table(moved, landmarks, LOCATED_LANDMARKS)
     (tmp_path / "moved").mkdir()
     tables = []
     for folder, given in ((tmp_path, {}), (tmp_path / "moved", {"landmarks_paths": [moved]})):
@@ -165,10 +169,10 @@ def test_a_study_has_no_part_in_its_own_points(
 
 def test_leaks_are_refused(cohort: dict[str, str], sagittal: str, tmp_path: Path) -> None:
     offsets = [fit(tmp_path, cohort, fold) for fold in range(2)]
-    folds = read_table(cohort["folds"], "folds")
+    folds = read_table(cohort["folds"], FOLDS)
     folds.loc[folds["study"] == "s00", "fold"] = 1
     changed = tmp_path / "folds.parquet"
-    write_table(changed, folds, "folds")
+    write_table(changed, folds, FOLDS)
     with pytest.raises(SpinegradeError, match=r"trained on 1 studies .* s00 .* train lines again"):
         project(tmp_path, cohort, offsets, sagittal, folds_path=str(changed))
     # Steps that say that they were measured on s01, which they would be used for.
@@ -179,10 +183,10 @@ def test_leaks_are_refused(cohort: dict[str, str], sagittal: str, tmp_path: Path
     with pytest.raises(SpinegradeError, match=r"planted.json was trained on 1 studies"):
         project(tmp_path, cohort, [offsets[0], str(path)], sagittal)
     # Sagittal points of another fold's detector, which learnt from the study.
-    points = read_table(sagittal, "keypoints")
+    points = read_table(sagittal, KEYPOINTS)
     points.loc[points["study"] == "s02", "source"] = "t2:fold_1"
     leaking = tmp_path / "points.parquet"
-    write_table(leaking, points, "keypoints")
+    write_table(leaking, points, KEYPOINTS)
     with pytest.raises(SpinegradeError, match=r"study s02: its points come from t2:fold_1"):
         project(tmp_path, cohort, offsets, str(leaking))
 
@@ -191,11 +195,11 @@ def test_a_level_that_no_slice_shows_is_listed(
     cohort: dict[str, str], sagittal: str, tmp_path: Path
 ) -> None:
     offsets = [fit(tmp_path, cohort, fold) for fold in range(2)]
-    points = read_table(sagittal, "keypoints")
+    points = read_table(sagittal, KEYPOINTS)
     far = (points["study"] == "s00") & (points["level"] == "l5_s1")
     points.loc[far, "z_mm"] -= 100
     moved = tmp_path / "points.parquet"
-    write_table(moved, keypoint_table(points.to_dict("records")), "keypoints")
+    write_table(moved, keypoint_table(points.to_dict("records")), KEYPOINTS)
     table, rejected = project(tmp_path, cohort, offsets, str(moved))
     assert len(table[table["study"] == "s00"]) == 8
     row = rejected[rejected["study"] == "s00"].iloc[0]
@@ -205,9 +209,9 @@ def test_a_level_that_no_slice_shows_is_listed(
 def test_what_cannot_be_measured_or_named_is_refused(
     cohort: dict[str, str], tmp_path: Path
 ) -> None:
-    landmarks = read_table(cohort["located_landmarks"], "located_landmarks")
+    landmarks = read_table(cohort["located_landmarks"], LOCATED_LANDMARKS)
     empty = tmp_path / "landmarks.parquet"
-    write_table(empty, landmarks[landmarks["condition"] != SUBARTICULAR], "located_landmarks")
+    write_table(empty, landmarks[landmarks["condition"] != SUBARTICULAR], LOCATED_LANDMARKS)
     with pytest.raises(SpinegradeError, match=r"projection lines, fold 0: none of the 3 training"):
         fit(tmp_path, cohort, 0, landmarks_paths=[str(empty)])
     with pytest.raises(SpinegradeError, match="no such file; run fit_projection"):

@@ -12,7 +12,8 @@ from spinegrade.geometry.affine import to_mm
 from spinegrade.localise.coordinates.frames import Frame, nearest_places
 from spinegrade.localise.coordinates.samples import image_of, training_samples
 from spinegrade.names import FORAMINAL, SPINAL
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
 from spinegrade.volumes import load_stacks
 
 
@@ -24,7 +25,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def samples_of(cohort: dict[str, str], **more: object):
     studies = [f"s{number:02d}" for number in range(4)]
-    landmarks = read_table(cohort["located_landmarks"], "located_landmarks")
+    landmarks = read_table(cohort["located_landmarks"], LOCATED_LANDMARKS)
     return training_samples(small(**more), load_stacks([cohort["stacks"]]), landmarks, studies)
 
 
@@ -107,7 +108,7 @@ def test_points_lie_on_their_dots(cohort: dict[str, str], inputs: list[str]) -> 
 def test_frame_points_lead_back_to_the_patient(cohort: dict[str, str]) -> None:
     settings = small(inputs=["t1"])
     samples = samples_of(cohort, inputs=["t1"])
-    landmarks = read_table(cohort["located_landmarks"], "located_landmarks")
+    landmarks = read_table(cohort["located_landmarks"], LOCATED_LANDMARKS)
     of_study = landmarks[(landmarks["study"] == "s00") & (landmarks["condition"] == FORAMINAL)]
     frame = samples.looks[0].frames[0]
     places = samples.points[0].astype(float) * [1, 1, frame.stack.slices]

@@ -17,7 +17,10 @@ from spinegrade.localise.coordinates.samples import whole_look
 from spinegrade.localise.heatmap.measure import measure_keypoints
 from spinegrade.metrics.points import affines_of, point_errors
 from spinegrade.runtime.files import read_json
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.keypoints import KEYPOINTS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
+from spinegrade.tables.rejected import REJECTED
 from spinegrade.training.record import load_model, read_weights
 from spinegrade.volumes import load_stacks
 
@@ -56,7 +59,7 @@ def test_each_study_by_the_model_that_never_saw_it(
     cohort: dict[str, str], trained: list[str], tmp_path: Path
 ) -> None:
     keypoints_path, rejected_path = infer(tmp_path, cohort, trained, small_block(training=SHORT))
-    table = read_table(keypoints_path, "keypoints")
+    table = read_table(keypoints_path, KEYPOINTS)
     sources = table.groupby("study")["source"].agg(lambda s: "|".join(s.unique()))
     assert sources.to_dict() == {f"s{k:02d}": f"net:fold_{k % 2}" for k in range(8)} | {
         "s08": "net:mean"
@@ -64,7 +67,7 @@ def test_each_study_by_the_model_that_never_saw_it(
     # Without T1 there are no foraminal points, and the table of the rejected says so.
     counts = table.groupby("study").size().to_dict()
     assert counts == {f"s{k:02d}": 5 if k == 2 else 15 for k in range(9)}
-    rejected = read_table(rejected_path, "rejected")
+    rejected = read_table(rejected_path, REJECTED)
     assert rejected[["study", "code"]].to_numpy().tolist() == [["s02", "KEYPOINTS_NO_SERIES"]]
     assert "T1" in rejected["found"][0] and (table["confidence"] == 1).all()
     # By hand: study s08 is new, so its points are the mean of both models'.
@@ -128,8 +131,8 @@ def test_points_of_studies_never_seen_are_found(tmp_path: Path) -> None:
     )
     weights = [train(tmp_path, cohort, block, fold) for fold in range(2)]
     keypoints_path, _ = infer(tmp_path, cohort, weights, block)
-    landmarks = read_table(cohort["located_landmarks"], "located_landmarks")
-    table = read_table(keypoints_path, "keypoints")
+    landmarks = read_table(cohort["located_landmarks"], LOCATED_LANDMARKS)
+    table = read_table(keypoints_path, KEYPOINTS)
     errors = point_errors(table, landmarks, affines_of(load_stacks([cohort["stacks"]])))
     assert len(errors) == 96 * 5
     places = landmarks.groupby("study")[["x_px", "y_px"]].apply(lambda of: of.to_numpy())

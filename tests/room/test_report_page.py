@@ -20,7 +20,13 @@ from spinegrade.report.render import write_sections
 from spinegrade.report.sections_run import rejected
 from spinegrade.report.sections_score import findings, headline, score_run
 from spinegrade.runtime.files import write_json
-from spinegrade.tables import empty_table, read_table, write_table
+from spinegrade.tables.files import empty_table, read_table, write_table
+from spinegrade.tables.labels import LABELS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
+from spinegrade.tables.predictions import PREDICTIONS
+from spinegrade.tables.probabilities import PROBABILITIES
+from spinegrade.tables.rejected import REJECTED
+from spinegrade.tables.rois import ROIS
 
 
 class _Tags(HTMLParser):
@@ -155,13 +161,13 @@ def test_a_cohort_without_truth_new_studies_shape_or_training(tmp_path: Path) ->
 def test_new_studies_alone_have_findings_and_no_score(tmp_path: Path) -> None:
     paths = make_run(tmp_path, train=1, test=2, phantom=False)
     for path, kind in (
-        (paths.labels, "labels"),
-        (paths.landmarks[0], "located_landmarks"),
-        (paths.crop_tables[0], "rois"),
-        (paths.rejected[0], "rejected"),
+        (paths.labels, LABELS),
+        (paths.landmarks[0], LOCATED_LANDMARKS),
+        (paths.crop_tables[0], ROIS),
+        (paths.rejected[0], REJECTED),
     ):
         write_table(path, empty_table(kind), kind)
-    for path, kind in ((paths.probabilities, "probabilities"), (paths.prior, "predictions")):
+    for path, kind in ((paths.probabilities, PROBABILITIES), (paths.prior, PREDICTIONS)):
         table = read_table(path, kind)
         table["fold"] = pd.array([pd.NA] * len(table), dtype="Int64")
         write_table(path, table, kind)
@@ -195,12 +201,12 @@ def test_cells_of_the_prior_alone_are_marked_and_counted(tmp_path: Path) -> None
     assert ">no finding<" not in page and "are no findings" not in page
     # One cell of a train study is listed as filled; the made-up run counts none as the prior's.
     assert '<dd class="value">0</dd><dd class="detail">of 175; 0 of them are labelled' in page
-    table = read_table(paths.probabilities, "probabilities")
+    table = read_table(paths.probabilities, PROBABILITIES)
     # The canal of the new study, and one labelled cell of a train study.
     alone = (table["study"] == "4006") & (table["condition"] == SPINAL)
     alone[0] = True
     table.loc[alone, ["source", "members", "prior_weight"]] = ["prior", "", 1.0]
-    write_table(paths.probabilities, table, "probabilities")
+    write_table(paths.probabilities, table, PROBABILITIES)
     page = _origins(paths, tmp_path)
     _parsed(page)
     assert '<dd class="value">6</dd><dd class="detail">of 175; 1 of them are labelled' in page

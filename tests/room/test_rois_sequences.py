@@ -13,7 +13,12 @@ from spinegrade.crop.settings import check_sequences, sequence_from_config
 from spinegrade.geometry.affine import to_mm
 from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SUBARTICULAR
 from spinegrade.runtime.arrays import open_array
-from spinegrade.tables import SCHEMAS, empty_table, read_table, write_table
+from spinegrade.tables.files import empty_table, read_table, write_table
+from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.keypoints import KEYPOINTS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
+from spinegrade.tables.sequences import SEQUENCES
+from spinegrade.tables.stacks import STACKS
 from spinegrade.volumes import Stack
 
 SIDE = 41
@@ -57,7 +62,7 @@ def both(level: str, z_mm: float, stack: Stack, **more) -> list[dict]:
 
 def ranges(stack: Stack, points: list[dict]) -> dict[str, tuple[float, int, int]]:
     """By level: where it lies, first and last slice."""
-    table = pd.DataFrame(points, columns=list(SCHEMAS["keypoints"]))
+    table = pd.DataFrame(points, columns=list(KEYPOINTS.columns))
     found = level_ranges(stack, table)
     return {r.level: (round(r.place.z_index, 6), r.first, r.last) for r in found}
 
@@ -162,12 +167,12 @@ def write_shard(folder: Path, stacks: list[Stack], points: list[dict], landmarks
         "folds": folder / "folds.parquet",
     }
     write_table(
-        paths["stacks"], pd.DataFrame([stack_row(stack, folder) for stack in stacks]), "stacks"
+        paths["stacks"], pd.DataFrame([stack_row(stack, folder) for stack in stacks]), STACKS
     )
-    write_table(paths["keypoints"], pd.DataFrame(points), "keypoints")
-    write_table(paths["landmarks"], pd.DataFrame(landmarks), "located_landmarks")
+    write_table(paths["keypoints"], pd.DataFrame(points), KEYPOINTS)
+    write_table(paths["landmarks"], pd.DataFrame(landmarks), LOCATED_LANDMARKS)
     folds = pd.DataFrame({"study": ["a", "b"], "fold": [2, 0], "stratum": [0, 0]})
-    write_table(paths["folds"], folds, "folds")
+    write_table(paths["folds"], folds, FOLDS)
     return paths
 
 
@@ -226,7 +231,7 @@ def test_every_axial_slice_is_stored_once_the_right_way_round(tmp_path):
     dots = np.argwhere(slices == 255).tolist()
     assert dots == [[2, 8, 13], [9, 8, 13]], "3 mm to the left, 2 to the front, in both"
 
-    read = read_table(table, "sequences").set_index(["series", "level"])
+    read = read_table(table, SEQUENCES).set_index(["series", "level"])
     assert set(read["study"]) == {"a"}, "without points b has slices, but no rows"
     assert read.index.tolist() == [(s, level) for s in "49" for level in ("l4_l5", "l5_s1")]
     assert read["start"].tolist() == [0, 0, 7, 7] and read["slices"].tolist() == [7, 7, 6, 6]
@@ -243,17 +248,17 @@ def test_to_models_from_elsewhere_nothing_is_graded(tmp_path):
     table = tmp_path / "sequences.parquet"
     paths |= {"landmarks": None, "folds": None}
     write_sequences(SET, **paths, array=tmp_path / "slices.npy", table=table)
-    read = read_table(table, "sequences")
+    read = read_table(table, SEQUENCES)
     assert len(read) == 4
     assert read[["left_graded", "right_graded", "fold"]].isna().all(axis=None)
 
 
 def test_a_study_without_fold_is_new_among_others(tmp_path):
     stacks, paths = shard(tmp_path)
-    points = read_table(paths["keypoints"], "keypoints")
-    table = sequence_table(stacks[1:], points, empty_table("located_landmarks"), {"b": 0})
+    points = read_table(paths["keypoints"], KEYPOINTS)
+    table = sequence_table(stacks[1:], points, empty_table(LOCATED_LANDMARKS), {"b": 0})
     assert table["fold"].isna().all() and table["left_graded"].isna().all()
-    table = sequence_table(stacks[1:], points, empty_table("located_landmarks"), {"a": 0})
+    table = sequence_table(stacks[1:], points, empty_table(LOCATED_LANDMARKS), {"a": 0})
     assert not table["left_graded"].any() and table["start"].tolist() == [0, 0, 6, 6]
 
 
@@ -264,7 +269,7 @@ def test_a_damaged_study_is_left_out_and_a_deleted_volume_stops(tmp_path, caplog
     out = {"array": array, "table": tmp_path / "sequences.parquet"}
     write_sequences(SET, **paths, **out)
     assert open_array(array).shape == (5, 21, 21) and "study a gets no axial" in caplog.text
-    assert read_table(out["table"], "sequences").empty
+    assert read_table(out["table"], SEQUENCES).empty
     stacks[2].path.unlink()
     with refused("VOLUME_MISSING", stacks[2].path, "convert_dicom"):
         write_sequences(SET, **paths, **out)
@@ -272,11 +277,11 @@ def test_a_damaged_study_is_left_out_and_a_deleted_volume_stops(tmp_path, caplog
 
 def test_a_shard_without_axial_stacks_has_an_empty_store(tmp_path):
     _, paths = shard(tmp_path)
-    write_table(paths["stacks"], empty_table("stacks"), "stacks")
+    write_table(paths["stacks"], empty_table(STACKS), STACKS)
     array, table = tmp_path / "slices.npy", tmp_path / "sequences.parquet"
     write_sequences(SET, **paths, array=array, table=table)
     assert np.load(array, allow_pickle=False).shape == (0, 21, 21)
-    assert read_table(table, "sequences").empty
+    assert read_table(table, SEQUENCES).empty
 
 
 def test_impossible_sequence_sets_are_refused():

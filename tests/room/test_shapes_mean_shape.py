@@ -12,7 +12,9 @@ from refusals import refused
 from spinegrade import names
 from spinegrade.shapes import align_to_shape, mean_shape
 from spinegrade.shapes.fit import FRAME_PX, complete_sets, fit_mean_shape, image_sizes
-from spinegrade.tables import SCHEMAS, write_table
+from spinegrade.tables.files import write_table
+from spinegrade.tables.landmarks import LANDMARKS
+from spinegrade.tables.stacks import STACKS
 
 ZIGZAG = np.array([[3.0, -8.0], [0.0, -4.0], [-2.0, 0.0], [0.0, 4.0], [-1.0, 8.0]])  # centred
 
@@ -46,12 +48,12 @@ def stack_row(study: str, rows: int, cols: int) -> dict:
         "cols": cols,
         "volume": f"volumes/{study}/{study}1_0.nii",
     }
-    return {name: row.get(name, 1.0) for name in SCHEMAS["stacks"]}
+    return {name: row.get(name, 1.0) for name in STACKS.columns}
 
 
 def write_inputs(folder: Path, landmarks: list[dict], stacks: list[dict]) -> tuple[Path, list[str]]:
-    write_table(folder / "landmarks.parquet", pd.DataFrame(landmarks), "landmarks")
-    write_table(folder / "stacks.parquet", pd.DataFrame(stacks), "stacks")
+    write_table(folder / "landmarks.parquet", pd.DataFrame(landmarks), LANDMARKS)
+    write_table(folder / "stacks.parquet", pd.DataFrame(stacks), STACKS)
     return folder / "landmarks.parquet", [str(folder / "stacks.parquet")]
 
 

@@ -17,7 +17,12 @@ from spinegrade.convert.survey import survey_with_places
 from spinegrade.convert.survey_landmarks import SurveyedLandmarks, survey_landmarks
 from spinegrade.report.check_annotations import CheckedAnnotations, annotations, annotations_line
 from spinegrade.report.parts import Note
-from spinegrade.tables import read_table, write_table
+from spinegrade.tables.files import read_table, write_table
+from spinegrade.tables.landmarks import LANDMARKS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
+from spinegrade.tables.rejected import REJECTED
+from spinegrade.tables.series import SERIES
+from spinegrade.tables.studies import STUDIES
 
 CANAL = ("spinal_canal_stenosis", "central")
 LEFT, RIGHT = (("subarticular_stenosis", side) for side in ("left", "right"))
@@ -51,10 +56,10 @@ def deliver(folder: Path) -> None:
             row = {"study": study, "series": name, "plane": plane, "weighting": "t2"}
             row |= {"folder": f"images/{study}/{name}", "file_count": size[0]}
             rows.append({**row, "split": "train", "shard": 0, "problem": None})
-    write_table(folder / "series.parquet", pd.DataFrame(rows), "series")
+    write_table(folder / "series.parquet", pd.DataFrame(rows), SERIES)
     studies = pd.DataFrame({"study": list("1234"), "split": "train", "region": "lumbar"})
     studies = studies.assign(shard=0, series_count=2, problem=None)
-    write_table(folder / "studies.parquet", studies, "studies")
+    write_table(folder / "studies.parquet", studies, STUDIES)
     points = [point(s, "2", CANAL, "l3_l4", 3, 20, 60) for s in "1234"]
     for study in "1234":
         points.append(point(study, "3", LEFT, "l3_l4", 6, 50, 20))
@@ -63,7 +68,7 @@ def deliver(folder: Path) -> None:
     points.append(point("1", "3", RIGHT, "l4_l5", 3, 50, 20))
     points.append(point("4", "3", LEFT, "l4_l5", 3, 30, 20))
     points.append(point("4", "3", RIGHT, "l4_l5", 3, 50, 20))
-    write_table(folder / "landmarks.parquet", pd.DataFrame(points), "landmarks")
+    write_table(folder / "landmarks.parquet", pd.DataFrame(points), LANDMARKS)
 
 
 def point(
@@ -82,8 +87,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def surveyed(folder: Path, leave_out: str = "impossible") -> SurveyedLandmarks:
     return survey_landmarks(
-        read_table(folder / "landmarks.parquet", "landmarks"),
-        read_table(folder / "series.parquet", "series"),
+        read_table(folder / "landmarks.parquet", LANDMARKS),
+        read_table(folder / "series.parquet", SERIES),
         survey_with_places(folder / "series.parquet", folder, ConvertSettings()),
         leave_out,
     )
@@ -134,12 +139,12 @@ def test_after_conversion_the_same_points_are_left_out(
     given = (folder / "landmarks.parquet", folder / "studies.parquet")
     places = (tmp_path / "located.parquet", tmp_path / "gone.parquet")
     locate_shard(*given, converted, 0, leave_out, *places)
-    gone = read_table(places[1], "rejected")
+    gone = read_table(places[1], REJECTED)
     told = surveyed(folder, leave_out).annotations
     told = told[told["left_out"]].drop_duplicates(["series", "level", "side"])
     assert sorted(gone["series"]) == sorted(told["series"])
     assert len(gone) == {"impossible": 6, "all": 9, "none": 4}[leave_out]
-    assert len(read_table(places[0], "located_landmarks")) == 16 - len(gone)
+    assert len(read_table(places[0], LOCATED_LANDMARKS)) == 16 - len(gone)
 
 
 def test_a_point_on_a_copy_is_placed_where_the_kept_slice_lies(tmp_path: Path) -> None:
@@ -154,7 +159,7 @@ def test_a_point_on_a_copy_is_placed_where_the_kept_slice_lies(tmp_path: Path) -
         point("1", "3", LEFT, "l3_l4", 30, 50, 20),
         point("1", "3", LEFT, "l2_l3", 31, 50, 20),
     ]
-    write_table(tmp_path / "landmarks.parquet", pd.DataFrame(points), "landmarks")
+    write_table(tmp_path / "landmarks.parquet", pd.DataFrame(points), LANDMARKS)
     found = surveyed(tmp_path)
     assert found.annotations.empty
     assert found.points["z_mm"].tolist() == [20.0, 24.0]
@@ -164,7 +169,7 @@ def test_a_point_on_a_copy_is_placed_where_the_kept_slice_lies(tmp_path: Path) -
     given = (tmp_path / "landmarks.parquet", tmp_path / "studies.parquet")
     places = (tmp_path / "located.parquet", tmp_path / "gone.parquet")
     locate_shard(*given, converted, 0, "impossible", *places)
-    assert read_table(places[0], "located_landmarks")["z_mm"].tolist() == [20.0, 24.0]
+    assert read_table(places[0], LOCATED_LANDMARKS)["z_mm"].tolist() == [20.0, 24.0]
 
 
 def test_the_page_tells_points_pictures_and_frames(folder: Path) -> None:

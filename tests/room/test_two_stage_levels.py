@@ -13,7 +13,10 @@ from spinegrade.grade.views.looks import plain_look, training_look
 from spinegrade.grade.views.mixing import Mixing, mixed
 from spinegrade.grade.views.stores import samples_of
 from spinegrade.grade.views.task import build_network, logits_of
-from spinegrade.tables import read_table, write_table
+from spinegrade.tables.files import read_table, write_table
+from spinegrade.tables.labels import LABELS
+from spinegrade.tables.predictions import PREDICTIONS
+from spinegrade.tables.sequences import SEQUENCES
 from spinegrade.training.average import MovingAverage
 from spinegrade.training.record import read_weights
 from spinegrade.training.task import Moment
@@ -44,7 +47,7 @@ def cohort(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(cohort):
-    labels = read_table(cohort["labels"], "labels")
+    labels = read_table(cohort["labels"], LABELS)
     settings = small("all_view")
     return samples_of(settings, SHAPES, paths_of(cohort, settings), NAMES, labels)
 
@@ -53,9 +56,7 @@ def test_a_row_is_a_level_of_a_study(cohort, rows):
     assert len(rows) == 45 and rows.grades.shape == (45, 5)
     assert rows.studies[5:10] == ("s001",) * 5 and rows.levels[5:10].tolist() == [0, 1, 2, 3, 4]
     assert rows.places()[7].tolist() == [[0, 2], [1, 2], [2, 2], [3, 2], [4, 2]]
-    labels = read_table(cohort["labels"], "labels").set_index(
-        ["study", "condition", "level", "side"]
-    )
+    labels = read_table(cohort["labels"], LABELS).set_index(["study", "condition", "level", "side"])
     sub = "subarticular_stenosis"
     assert rows.grades[7, 4] == labels["grade"].loc["s001", sub, "l3_l4", "right"]
     assert (
@@ -113,14 +114,14 @@ def test_slices_of_another_size_are_refused(tmp_path, cohort):
 def test_the_digest_tells_slices_and_ranges(tmp_path, cohort, rows):
     settings = small("all_view")
     paths = paths_of(cohort, settings)
-    labels = read_table(cohort["labels"], "labels")
+    labels = read_table(cohort["labels"], LABELS)
     assert samples_of(settings, SHAPES, paths, NAMES, labels).digest() == rows.digest()
     array = np.load(paths.slices[1], allow_pickle=False)
     array[3, 2, 1] ^= 1
     np.save(tmp_path / "slices.npy", array)
-    table = read_table(paths.sequences[1], "sequences")
+    table = read_table(paths.sequences[1], SEQUENCES)
     table.loc[0, "first"] += 1
-    write_table(tmp_path / "sequences.parquet", table, "sequences")
+    write_table(tmp_path / "sequences.parquet", table, SEQUENCES)
     for key in ("slices", "sequences"):
         suffix = "npy" if key == "slices" else "parquet"
         changed = {key: [getattr(paths, key)[0], str(tmp_path / f"{key}.{suffix}")]}
@@ -198,7 +199,7 @@ def test_it_trains_resumes_and_predicts_every_condition(tmp_path, cohort, monkey
     resumed = train(folders[1], cohort, block, 0)
     assert resumed.read_bytes() == weights[0].read_bytes()
     files = predict(tmp_path, cohort, block, [str(path) for path in weights])
-    parts = [read_table(files[name], "predictions") for name in ("out_of_fold", "new")]
+    parts = [read_table(files[name], PREDICTIONS) for name in ("out_of_fold", "new")]
     assert set(parts[1]["study"]) == {"s008"} and "s008" not in set(parts[0]["study"])
     table = pd.concat(parts)
     # 25 cells of nine studies, but for two recesses that nothing shows.
@@ -220,7 +221,7 @@ def test_a_device_learns_and_predicts_as_the_cpu_does(tmp_path, cohort, architec
     network = kind.network_of(settings, opened, record, weights)
     network.load_state_dict(weights)
     network.eval()
-    labels = read_table(cohort["labels"], "labels")
+    labels = read_table(cohort["labels"], LABELS)
     held_out = ["s000", "s002", "s004", "s006"]
     part = samples_of(settings, SHAPES, paths_of(cohort, settings), held_out, labels)
     found = [

@@ -17,7 +17,9 @@ from spinegrade.grade.views.samples import Batch
 from spinegrade.grade.views.stores import samples_of
 from spinegrade.grade.views.task import build_network, logits_of
 from spinegrade.names import PROBABILITY_COLUMNS
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.predictions import PREDICTIONS
 from spinegrade.training.fold_models import Cohort
 from spinegrade.training.record import read_weights, save_weights
 from spinegrade.training.task import Moment
@@ -59,7 +61,7 @@ def samples(cohort, settings):
 
 def run(cohort, folder: Path, weights: list[str], folds: list[str]) -> tuple[pd.DataFrame, ...]:
     files = predict(folder, cohort, small_block(training={"epochs": 1}), weights, folds=folds)
-    return tuple(read_table(files[name], "predictions") for name in ("out_of_fold", "new"))
+    return tuple(read_table(files[name], PREDICTIONS) for name in ("out_of_fold", "new"))
 
 
 class Counts(nn.Module):
@@ -106,7 +108,7 @@ def test_the_tables_are_those_of_every_classifier(tmp_path, cohort, trained):
     out_of_fold, new = run(cohort, tmp_path, trained, [cohort["folds"]])
     assert len(out_of_fold) == 80 and set(new["study"]) == {"s008"} and len(new) == 10
     assert set(out_of_fold["condition"]) == {"neural_foraminal_narrowing"}
-    folds = read_table(cohort["folds"], "folds").set_index("study")["fold"]
+    folds = read_table(cohort["folds"], FOLDS).set_index("study")["fold"]
     assert (out_of_fold["study"].map(folds) == out_of_fold["fold"]).all()
     for table in (out_of_fold, new):
         np.testing.assert_allclose(table[list(PROBABILITY_COLUMNS)].sum(axis=1), 1)
@@ -189,6 +191,6 @@ def test_an_axial_grader_predicts_the_recesses(tmp_path, cohort):
     block = small_block("axial_side", training={"epochs": 1, "batch_size": 2}, tta="flips")
     weights = [str(train(tmp_path, cohort, block, fold)) for fold in (0, 1)]
     files = predict(tmp_path, cohort, block, weights)
-    known, new = (read_table(files[name], "predictions") for name in ("out_of_fold", "new"))
+    known, new = (read_table(files[name], PREDICTIONS) for name in ("out_of_fold", "new"))
     assert set(known["condition"]) == {"subarticular_stenosis"}
     assert (len(known), len(new)) == (80, 10)

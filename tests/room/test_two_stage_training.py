@@ -15,7 +15,9 @@ from spinegrade.grade.views.samples import Samples
 from spinegrade.grade.views.settings import Settings, plan_of
 from spinegrade.grade.views.stores import samples_of
 from spinegrade.grade.views.task import ViewTask, graded_loss, logits_of
-from spinegrade.tables import read_table, write_table
+from spinegrade.tables.files import read_table, write_table
+from spinegrade.tables.labels import LABELS
+from spinegrade.tables.rois import ROIS
 from spinegrade.training.engine import Training
 from spinegrade.training.record import read_weights
 from spinegrade.training.task import Moment
@@ -40,14 +42,14 @@ def cohort(tmp_path_factory):
 
 def samples(cohort, settings, studies=None):
     names = studies or [f"s{number:03d}" for number in range(9)]
-    labels = read_table(cohort["labels"], "labels")
+    labels = read_table(cohort["labels"], LABELS)
     return samples_of(settings, SHAPES, paths_of(cohort, settings), names, labels)
 
 
 def test_crops_and_grades_lie_in_their_columns(cohort):
     found = samples(cohort, small())
     assert len(found) == 9 and found.grades.shape == (9, 10)
-    table = read_table(cohort["crops"]["foramen_set"][1][0], "rois")
+    table = read_table(cohort["crops"]["foramen_set"][1][0], ROIS)
     array = np.load(cohort["crops"]["foramen_set"][0][0], mmap_mode="r", allow_pickle=False)
     row = table[
         (table["study"] == "s001") & (table["side"] == "right") & (table["level"] == "l3_l4")
@@ -64,16 +66,16 @@ def test_crops_and_grades_lie_in_their_columns(cohort):
 def test_a_cell_without_a_crop_has_no_grade_that_counts(tmp_path, cohort):
     settings = small()
     arrays, tables, *_ = paths_of(cohort, settings)
-    table = read_table(tables[0], "rois")
+    table = read_table(tables[0], ROIS)
     gone = (table["study"] == "s001") & (table["level"] == "l1_l2") & (table["side"] == "left")
     kept = table[~gone & (table["study"] != "s002")].reset_index(drop=True)
     np.save(tmp_path / "rois.npy", np.load(arrays[0], allow_pickle=False)[kept["row"].astype(int)])
-    write_table(tmp_path / "rois.parquet", kept.assign(row=range(len(kept))), "rois")
+    write_table(tmp_path / "rois.parquet", kept.assign(row=range(len(kept))), ROIS)
     paths = paths_of(cohort, settings)._replace(
         arrays=[str(tmp_path / "rois.npy"), arrays[1]],
         tables=[str(tmp_path / "rois.parquet"), tables[1]],
     )
-    labels = read_table(cohort["labels"], "labels")
+    labels = read_table(cohort["labels"], LABELS)
     found = samples_of(settings, SHAPES, paths, ["s001", "s002", "s003"], labels)
     assert found.studies == ("s001", "s003"), "a study without a crop has no row"
     assert found.grades[0, 0] == -1 and not found.speaks[0, 0] and found.speaks[0, 1:].all()
@@ -173,7 +175,7 @@ def test_the_digest_tells_pixels_and_grades(tmp_path, cohort):
     array = np.load(paths.arrays[1], allow_pickle=False)
     array[3, 2, 8, 8] ^= 1
     np.save(tmp_path / "rois.npy", array)
-    labels = read_table(cohort["labels"], "labels")
+    labels = read_table(cohort["labels"], LABELS)
     names = [f"s{number:03d}" for number in range(9)]
     other = paths._replace(arrays=[paths.arrays[0], str(tmp_path / "rois.npy")])
     assert samples_of(settings, SHAPES, other, names, labels).digest() != before

@@ -15,7 +15,12 @@ from spinegrade.grade.views.settings import CropShape, Settings, settings_from_c
 from spinegrade.grade.views.stores import StorePaths
 from spinegrade.names import CONDITIONS, LUMBAR_LEVELS
 from spinegrade.settings import check_settings
-from spinegrade.tables import read_table, write_table
+from spinegrade.tables.files import read_table, write_table
+from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.labels import LABELS
+from spinegrade.tables.rois import ROIS
+from spinegrade.tables.sequences import SEQUENCES
+from spinegrade.tables.studies import STUDIES
 
 PROJECT = Path(__file__).resolve().parents[2]
 # As roi_helpers stores them: 5 slices of 32 px, of which a network sees 3 of 24.
@@ -74,10 +79,10 @@ def write_cohort(folder: Path, studies: int = 8, folds: int = 2) -> dict[str, An
             folder, name, conditions, studies, axial=axial, folds=folds, seed=number
         )
         if name != "beside_set":
-            labels += [read_table(path, "rois") for path in crops[name][1]]
+            labels += [read_table(path, ROIS) for path in crops[name][1]]
     table = pd.concat(labels)[["study", "condition", "level", "side", "grade", "fold"]]
     graded = table[table["fold"].notna()]
-    write_table(folder / "labels.parquet", graded.drop(columns="fold"), "labels")
+    write_table(folder / "labels.parquet", graded.drop(columns="fold"), LABELS)
     names = sorted(set(table["study"]))
     new = set(table.loc[table["fold"].isna(), "study"])
     rows = {
@@ -88,11 +93,11 @@ def write_cohort(folder: Path, studies: int = 8, folds: int = 2) -> dict[str, An
         "series_count": 1,
         "problem": None,
     }
-    write_table(folder / "studies.parquet", pd.DataFrame(rows), "studies")
+    write_table(folder / "studies.parquet", pd.DataFrame(rows), STUDIES)
     known = [name for name in names if name not in new]
     fold_of = [number % folds for number in range(len(known))]
     rows = {"study": known, "fold": fold_of, "stratum": 0}
-    write_table(folder / "folds.parquet", pd.DataFrame(rows), "folds")
+    write_table(folder / "folds.parquet", pd.DataFrame(rows), FOLDS)
     return {
         "crops": crops,
         "sequences": write_sequences(folder, names, dict(zip(known, fold_of, strict=True))),
@@ -131,7 +136,7 @@ def write_sequences(
         place.mkdir(parents=True)
         np.save(place / "slices.npy", np.concatenate(volumes))
         table = pd.DataFrame(rows).astype({"left_graded": "boolean", "right_graded": "boolean"})
-        write_table(place / "sequences.parquet", table, "sequences")
+        write_table(place / "sequences.parquet", table, SEQUENCES)
         arrays.append(str(place / "slices.npy"))
         tables.append(str(place / "sequences.parquet"))
     return arrays, tables

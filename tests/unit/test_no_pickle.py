@@ -23,7 +23,9 @@ from spinegrade.models import timm_backbone
 from spinegrade.phantom.statistics import load_statistics
 from spinegrade.report.crops import contact_sheets
 from spinegrade.runtime.files import read_json
-from spinegrade.tables import empty_table, read_table, read_tables, write_table
+from spinegrade.tables.files import empty_table, read_table, read_tables, write_table
+from spinegrade.tables.rois import ROIS
+from spinegrade.tables.studies import STUDIES
 from spinegrade.training.record import read_weights
 from spinegrade.volumes import load_stacks, open_volume
 from unsafe_code import project_files, unsafe_in, unsafe_in_rules
@@ -166,7 +168,7 @@ FILES: dict[str, Callable[[Path], bytes]] = {
 
 def read_crops(path: Path) -> None:
     table = path.with_name("rois.parquet")
-    write_table(table, empty_table("rois"), "rois")
+    write_table(table, empty_table(ROIS), ROIS)
     open_store(SHAPE, [path], [table])
 
 
@@ -193,8 +195,8 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "crops for training": ("rois.npy", read_crops),
     "crops for the report": ("rois.npy", read_sheet),
     "a volume": ("1_0.nii", open_volume),
-    "a table": ("t.parquet", lambda path: read_table(path, "studies")),
-    "tables of shards": ("t.parquet", lambda path: read_tables([path], "studies")),
+    "a table": ("t.parquet", lambda path: read_table(path, STUDIES)),
+    "tables of shards": ("t.parquet", lambda path: read_tables([path], STUDIES)),
     "a table of stacks": ("stacks.parquet", lambda path: load_stacks([path])),
     "ensemble weights and other JSON": ("weights.json", read_json),
     "statistics of the phantom": ("statistics.json", load_statistics),

@@ -26,6 +26,7 @@ SHARED_FOLDERS = {
     "metrics",
     "models",
     "runtime",
+    "tables",
     "training",
 }
 

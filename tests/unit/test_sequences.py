@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from refusals import refused
 from spinegrade.sequences import choose_positions, with_neighbours
-from spinegrade.tables import read_table, write_table
+from spinegrade.tables.files import read_table, write_table
+from spinegrade.tables.sequences import SEQUENCES
 
 
 @pytest.mark.parametrize(
@@ -44,8 +45,8 @@ def test_graded_sides_are_yes_no_or_unknown(tmp_path):
     row = {"study": "1", "series": "2", "stack": 0, "start": 30, "slices": 20, "level": "l4_l5"}
     row |= {"z_index": 7.5, "first": 4, "last": 11, "left_graded": True, "right_graded": None}
     row |= {"confidence": 0.5, "source": "axial fold 0", "fold": None}
-    write_table(tmp_path / "s.parquet", pd.DataFrame([row]), "sequences")
-    read = read_table(tmp_path / "s.parquet", "sequences")
+    write_table(tmp_path / "s.parquet", pd.DataFrame([row]), SEQUENCES)
+    read = read_table(tmp_path / "s.parquet", SEQUENCES)
     assert read["left_graded"].tolist() == [True] and read["right_graded"].isna().all()
     with refused("TABLE_ROW_TWICE", "study=1, series=2, stack=0, level=l4_l5"):
-        write_table(tmp_path / "s.parquet", pd.DataFrame([row, row]), "sequences")
+        write_table(tmp_path / "s.parquet", pd.DataFrame([row, row]), SEQUENCES)

@@ -140,6 +140,18 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
         from_classifiers(*CLASSIFIERS),
     ),
     "the metric": (f"{PACKAGE}/metrics/rsna2024.py", r"\Z", "\nCLIP = 1e-12\n", ENDS),
+    "a column of a table that this run does not have": (
+        f"{PACKAGE}/tables/sequences.py",
+        r'"start": whole\(0\)',
+        '"start": whole(0), "end": whole(0)',
+        set(),
+    ),
+    "a column of the combined probabilities": (
+        f"{PACKAGE}/tables/probabilities.py",
+        r'"members": text\(\)',
+        '"members": text(), "left_out": text()',
+        ENDS,
+    ),
     "the crop geometry": (
         f"{PACKAGE}/crop/crop.py",
         r"\Z",

@@ -14,7 +14,6 @@ from typing import Any
 
 import pandas as pd
 
-from spinegrade import tables
 from spinegrade.cohort import layout, left_out
 from spinegrade.cohort.folders import StudyFolder
 from spinegrade.cohort.given import Given, note_no_images, note_not_fetched, read_given
@@ -24,13 +23,19 @@ from spinegrade.cohort.problems import Problems
 from spinegrade.cohort.read_tables import Landmark
 from spinegrade.cohort.series_rows import series_rows, unknown_study, why_unusable
 from spinegrade.shards import shard_of
+from spinegrade.tables.files import Kind, empty_table, write_table
+from spinegrade.tables.labels import LABELS
+from spinegrade.tables.landmarks import LANDMARKS
+from spinegrade.tables.rejected import REJECTED
+from spinegrade.tables.series import SERIES
+from spinegrade.tables.studies import STUDIES
 
 _LOGGER = logging.getLogger("spinegrade")
 
 
 @dataclass(frozen=True)
 class CohortTables:
-    """The five tables of a cohort, of the kinds that their names say (see tables.SCHEMAS)."""
+    """The five tables of a cohort, of the kinds that their names say."""
 
     studies: pd.DataFrame
     series: pd.DataFrame
@@ -84,10 +89,10 @@ def read_cohort(root: str | Path, shards: int, trains: bool = True) -> CohortTab
         if row["study"] not in labels:
             row["split"] = "test"
     return CohortTables(
-        studies=_table(studies, "studies"),
-        series=_table(series, "series"),
+        studies=_table(studies, STUDIES),
+        series=_table(series, SERIES),
         labels=_label_table(labels),
-        landmarks=_table([point._asdict() for point in landmarks], "landmarks"),
+        landmarks=_table([point._asdict() for point in landmarks], LANDMARKS),
         rejected=rejected.table(),
     )
 
@@ -117,7 +122,7 @@ def _check_images(root: str, given: Given, series: list[dict[str, Any]], trains:
 def labelled_cohort(root: str | Path, shards: int) -> CohortTables:
     """A cohort of labels without images; see ``read_labels_alone``."""
     studies, labels = read_labels_alone(root, shards)
-    none = {kind: tables.empty_table(kind) for kind in ("series", "landmarks", "rejected")}
+    none = {kind.name: empty_table(kind) for kind in (SERIES, LANDMARKS, REJECTED)}
     return CohortTables(studies=studies, labels=_label_table(labels), **none)
 
 
@@ -134,8 +139,8 @@ def index_cohort(
     (``labels_alone``: as ``labelled_cohort``) does; then nothing is written.
     """
     cohort = labelled_cohort(root, shards) if labels_alone else read_cohort(root, shards, trains)
-    for kind in ("studies", "series", "labels", "landmarks", "rejected"):
-        tables.write_table(Path(folder) / f"{kind}.parquet", getattr(cohort, kind), kind)
+    for kind in (STUDIES, SERIES, LABELS, LANDMARKS, REJECTED):
+        write_table(Path(folder) / f"{kind.name}.parquet", getattr(cohort, kind.name), kind)
     used = cohort.studies[cohort.studies["problem"].isna()]
     counts = used["split"].value_counts()
     _LOGGER.info(
@@ -174,10 +179,10 @@ def _label_table(labels: Labels) -> pd.DataFrame:
         (study, *cell, grade) for study in sorted(labels) for cell, grade in labels[study].items()
     ]
     if not rows:
-        return tables.empty_table("labels")
-    table = pd.DataFrame(rows, columns=list(tables.SCHEMAS["labels"]))
+        return empty_table(LABELS)
+    table = pd.DataFrame(rows, columns=list(LABELS.columns))
     return table.assign(grade=table["grade"].astype("Int64"))
 
 
-def _table(rows: list[dict[str, Any]], kind: str) -> pd.DataFrame:
-    return pd.DataFrame(rows) if rows else tables.empty_table(kind)
+def _table(rows: list[dict[str, Any]], kind: Kind) -> pd.DataFrame:
+    return pd.DataFrame(rows) if rows else empty_table(kind)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from spinegrade import names, tables
+from spinegrade import names
 from spinegrade.cohort import layout
 from spinegrade.cohort.problems import Problems
 from spinegrade.cohort.read_tables import read_labels, read_submission_studies
 from spinegrade.shards import shard_of
+from spinegrade.tables.studies import STUDIES
 
 Labels = dict[str, dict[names.Cell, int | None]]
 
@@ -42,4 +43,4 @@ def read_labels_alone(root: str | Path, shards: int) -> tuple[pd.DataFrame, Labe
         shard=[shard_of(study, shards) for study in studies["study"]],
         problem=pd.Series(None, studies.index, dtype=object),
     )
-    return studies[list(tables.SCHEMAS["studies"])], labels
+    return studies[list(STUDIES.columns)], labels

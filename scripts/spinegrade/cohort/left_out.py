@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from spinegrade.cohort.folders import plain_text
-from spinegrade.tables import empty_table
+from spinegrade.tables.files import empty_table
+from spinegrade.tables.rejected import REJECTED
 
 STUDY_WITHOUT_IMAGES = "STUDY_WITHOUT_IMAGES"
 STUDY_NOT_IN_CSV = "STUDY_NOT_IN_CSV"
@@ -58,4 +59,4 @@ class LeftOut:
 
     def table(self) -> pd.DataFrame:
         """The rows as a table of kind ``rejected``."""
-        return pd.DataFrame(self.rows) if self.rows else empty_table("rejected")
+        return pd.DataFrame(self.rows) if self.rows else empty_table(REJECTED)

@@ -10,7 +10,9 @@ from spinegrade.metrics.cells import match
 from spinegrade.metrics.rsna2024 import score_cells
 from spinegrade.names import CONDITIONS
 from spinegrade.runtime.files import write_json
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.labels import LABELS
+from spinegrade.tables.probabilities import PROBABILITIES
 
 
 def compare_blends(
@@ -32,7 +34,7 @@ def compare_blends(
 
     Raises SpinegradeError for a labelled cell that one of them does not predict.
     """
-    labels = read_table(labels_path, "labels")
+    labels = read_table(labels_path, LABELS)
     graded = set(labels.loc[labels["grade"].notna(), "condition"])
     absent = [condition for condition in CONDITIONS if condition not in graded]
     if absent:
@@ -41,7 +43,7 @@ def compare_blends(
         return
     names = list(part_paths)
     paths = [whole_path, *part_paths.values()]
-    cells, (whole, *parts) = match(labels, *(read_table(path, "probabilities") for path in paths))
+    cells, (whole, *parts) = match(labels, *(read_table(path, PROBABILITIES) for path in paths))
     found: dict[str, Any] = {
         "scored": True,
         "studies": len(cells.studies),

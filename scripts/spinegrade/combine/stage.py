@@ -20,7 +20,12 @@ from spinegrade.combine.scores import score_report
 from spinegrade.combine.weights import apply_combinations, read_weights, weights_dict
 from spinegrade.errors import SpinegradeError
 from spinegrade.runtime.files import atomic_path, read_json, write_json
-from spinegrade.tables import read_table, read_tables, write_table
+from spinegrade.tables.files import read_table, read_tables, write_table
+from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.labels import LABELS
+from spinegrade.tables.predictions import PREDICTIONS
+from spinegrade.tables.probabilities import PROBABILITIES
+from spinegrade.tables.studies import STUDIES
 
 _LOGGER = logging.getLogger("spinegrade")
 
@@ -83,7 +88,7 @@ def read_predictions(paths: dict[str, list[str]]) -> dict[str, pd.DataFrame]:
             raise SpinegradeError(
                 f"a classifier may not be called {name!r}; rename it", code="MEMBER_NAME_TAKEN"
             )
-        table = read_tables(files, "predictions")
+        table = read_tables(files, PREDICTIONS)
         strangers = sorted(set(table["classifier"]) - {name})
         if strangers:
             raise SpinegradeError(
@@ -136,9 +141,9 @@ def _write(
         )
     with atomic_path(outputs.filled) as temporary:
         filled.to_csv(temporary, index=False)
-    write_table(outputs.prior, prior, "predictions")
+    write_table(outputs.prior, prior, PREDICTIONS)
     combined = provenance.told(board.predictions(probabilities, ENSEMBLE))
-    write_table(outputs.probabilities, combined, "probabilities")
+    write_table(outputs.probabilities, combined, PROBABILITIES)
     score["counts"] |= provenance.counts(board)
     write_json(outputs.weights, weights)
     write_json(outputs.score, score)
@@ -177,9 +182,9 @@ def fit_ensemble(
     no fold are combined with what was fitted on all folds. Raises SpinegradeError for tables
     that ``gather`` or ``read_outside`` refuses.
     """
-    label_table = read_table(labels, "labels")
-    fold_table = read_table(folds, "folds").set_index("study")["fold"]
-    everyone = read_table(studies, "studies")["study"]
+    label_table = read_table(labels, LABELS)
+    fold_table = read_table(folds, FOLDS).set_index("study")["fold"]
+    everyone = read_table(studies, STUDIES)["study"]
     strangers = fold_table.index.difference(pd.Index(everyone))
     if len(strangers):
         raise SpinegradeError(
@@ -223,8 +228,8 @@ def apply_ensemble(
     settings', or whose members this run lacks.
     """
     trained = read_weights(trained_weights, settings.of_fit().blend)
-    label_table = read_table(labels, "labels")
-    everyone = sorted(read_table(studies, "studies")["study"])
+    label_table = read_table(labels, LABELS)
+    everyone = sorted(read_table(studies, STUDIES)["study"])
     fold_of = pd.Series(pd.array([pd.NA] * len(everyone), dtype="Int64"), index=everyone)
     prior = prior_table(trained["prior"], everyone, None)
     # Whatever fold this run's studies are in, none of the finished run's models saw them.

@@ -11,7 +11,9 @@ import pandas as pd
 from spinegrade.errors import SpinegradeError
 from spinegrade.names import GRADE_NAMES, LUMBAR_CELLS, PROBABILITY_COLUMNS, Cell, row_id
 from spinegrade.runtime.files import write_text
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.probabilities import PROBABILITIES
+from spinegrade.tables.studies import STUDIES
 
 _LOGGER = logging.getLogger("spinegrade")
 DECIMALS = 6
@@ -78,11 +80,11 @@ def write_submission(
     have six decimals and sum to exactly one. Raises SpinegradeError for a sample with
     unknown, repeated or missing rows and for a test study without probabilities.
     """
-    table = read_table(studies, "studies")
+    table = read_table(studies, STUDIES)
     tested = sorted(table.loc[table["split"] == "test", "study"])
     known = [row_id(study, cell) for study in tested for cell in LUMBAR_CELLS]
     wanted = _wanted_rows(sample, known)
-    predictions = read_table(probabilities, "probabilities")
+    predictions = read_table(probabilities, PROBABILITIES)
     predictions = predictions[predictions["study"].isin(tested)]
     rows = [
         row_id(study, Cell(condition, level, side))

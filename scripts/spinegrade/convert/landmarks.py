@@ -12,7 +12,14 @@ from spinegrade.annotations import codes
 from spinegrade.annotations.judge import judge, left_out_rows
 from spinegrade.annotations.points import CELL, POSITION
 from spinegrade.convert.slice_numbers import choose, find_candidates
-from spinegrade.tables import SCHEMAS, empty_table, read_table, write_table
+from spinegrade.tables.copies import COPIES
+from spinegrade.tables.files import empty_table, read_table, write_table
+from spinegrade.tables.landmarks import LANDMARKS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
+from spinegrade.tables.rejected import REJECTED
+from spinegrade.tables.slices import SLICES
+from spinegrade.tables.stacks import STACKS
+from spinegrade.tables.studies import STUDIES
 
 _LOGGER = logging.getLogger("spinegrade")
 _SERIES = ["study", "series"]
@@ -36,8 +43,8 @@ def place_points(
         points,
         stacks,
         slices,
-        empty_table("copies") if copies is None else copies,
-        empty_table("rejected") if rejected is None else rejected,
+        empty_table(COPIES) if copies is None else copies,
+        empty_table(REJECTED) if rejected is None else rejected,
     )
     chosen, ambiguous = choose(candidates, len(points))
     chosen = chosen.set_index("point")[["stack", "index", *POSITION]].reindex(points.index)
@@ -76,7 +83,7 @@ def locate_landmarks(
     for code, count in told["code"].value_counts().sort_index().items():
         _LOGGER.info("%s: %d points, kept; check_cohort tells which", code, count)
     return (
-        located[list(SCHEMAS["located_landmarks"])].reset_index(drop=True),
+        located[list(LOCATED_LANDMARKS.columns)].reset_index(drop=True),
         _rejected(points, gone),
     )
 
@@ -96,7 +103,7 @@ def _rejected(points: pd.DataFrame, gone: pd.DataFrame) -> pd.DataFrame:
         }
         for point, one in zip(lost.to_dict("records"), gone.to_dict("records"), strict=True)
     ]
-    return pd.DataFrame(rows, columns=list(SCHEMAS["rejected"]))
+    return pd.DataFrame(rows, columns=list(REJECTED.columns))
 
 
 def locate_shard(
@@ -112,18 +119,16 @@ def locate_shard(
 
     ``converted``: paths of the shard's tables stacks, slices, copies and rejected.
     """
-    known = read_table(studies, "studies")
+    known = read_table(studies, STUDIES)
     wanted = set(known.loc[(known["shard"] == shard) & known["problem"].isna(), "study"])
-    points = read_table(landmarks, "landmarks")
+    points = read_table(landmarks, LANDMARKS)
     points = points[points["study"].isin(wanted)]
-    tables = {kind: read_table(path, kind) for kind, path in converted.items()}
+    stacks, slices, copies, refused = (
+        read_table(converted[kind.name], kind) for kind in (STACKS, SLICES, COPIES, REJECTED)
+    )
     found, lost = locate_landmarks(
-        points,
-        tables["stacks"],
-        tables["slices"],
-        tables["copies"],
-        tables["rejected"],
+        *(points, stacks, slices, copies, refused),
         leave_out,
     )
-    write_table(located, found, "located_landmarks")
-    write_table(rejected, lost, "rejected")
+    write_table(located, found, LOCATED_LANDMARKS)
+    write_table(rejected, lost, REJECTED)

@@ -28,10 +28,15 @@ from spinegrade.errors import SpinegradeError
 from spinegrade.runtime.files import inside, read_json, write_json
 from spinegrade.runtime.progress import progress
 from spinegrade.series_files import list_series
-from spinegrade.tables import SCHEMAS, read_table, write_table
+from spinegrade.tables.copies import COPIES
+from spinegrade.tables.files import read_table, write_table
+from spinegrade.tables.rejected import REJECTED
+from spinegrade.tables.series import SERIES
+from spinegrade.tables.slices import SLICES
+from spinegrade.tables.stacks import STACKS
 
 _LOGGER = logging.getLogger("spinegrade")
-TABLES = ("stacks", "slices", "copies", "rejected")
+TABLES = (STACKS, SLICES, COPIES, REJECTED)
 
 
 def convert_shard(
@@ -51,7 +56,7 @@ def convert_shard(
     """
     folder, root = Path(folder), Path(root)
     settings = ConvertSettings.of(block)
-    series = read_table(series_table, "series")
+    series = read_table(series_table, SERIES)
     series = series[(series["shard"] == shard) & series["problem"].isna()]
     result = Converted()
     studies = sorted(series.groupby("study", sort=True), key=lambda item: item[0])
@@ -59,13 +64,13 @@ def convert_shard(
     for study, rows in progress(studies, f"convert_dicom shard {shard}"):
         result.add(_study(str(study), rows, root, folder, settings, code, scratch))
     for kind in TABLES:
-        table = pd.DataFrame(getattr(result, kind), columns=list(SCHEMAS[kind]))
-        write_table(folder / str(shard) / f"{kind}.parquet", table, kind)
+        table = pd.DataFrame(getattr(result, kind.name), columns=list(kind.columns))
+        write_table(folder / str(shard) / f"{kind.name}.parquet", table, kind)
     _LOGGER.info(
         "shard %d: %d studies, %d stacks, %d slices, %d rejected rows",
         shard,
         len(studies),
-        *(len(getattr(result, kind)) for kind in TABLES),
+        *(len(getattr(result, kind.name)) for kind in TABLES),
     )
 
 
@@ -168,7 +173,7 @@ def _from_cache(cache: Path, key: str, folder: Path) -> Converted | None:
             name: (folder / name).stat().st_size for name in kept["sizes"]
         }:
             return None
-        return Converted(*(kept[kind] for kind in TABLES))
+        return Converted(*(kept[kind.name] for kind in TABLES))
     except (SpinegradeError, KeyError, TypeError, OSError):
         # A broken or old cache entry is no error: the study is converted again.
         return None

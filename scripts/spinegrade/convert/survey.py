@@ -39,7 +39,10 @@ from spinegrade.convert.survey_places import SeriesPlaces, series_places
 from spinegrade.geometry.stacks import tilt_degrees
 from spinegrade.names import NOTE_CODES
 from spinegrade.runtime.progress import Progress
-from spinegrade.tables import SCHEMAS, check_table, read_table
+from spinegrade.tables.files import Kind, check_table, read_table
+from spinegrade.tables.rejected import REJECTED
+from spinegrade.tables.series import SERIES
+from spinegrade.tables.verdicts import VERDICTS
 
 _LOGGER = logging.getLogger("spinegrade")
 
@@ -136,7 +139,7 @@ def _verdict(
 
 def _empty_row(study: str, series: str, verdict: str, codes: list[str], files: int) -> Row:
     return {
-        **dict.fromkeys(SCHEMAS["verdicts"]),
+        **dict.fromkeys(VERDICTS.columns),
         "study": plain_name(study),
         "series": plain_name(series),
         "verdict": verdict,
@@ -164,7 +167,7 @@ def survey_with_places(
     refused by that code without being read; its row of rejected is the cohort's own. Studies
     are read in up to ``processes`` processes; nothing is kept of one but its rows and places.
     """
-    series = read_table(series_table, "series").sort_values(["study", "series"])
+    series = read_table(series_table, SERIES).sort_values(["study", "series"])
     rows = series.astype(object).where(series.notna(), None).to_dict("records")
     given = [row for row in rows if row["problem"] is None]
     found = [SurveyedSeries(_left_out_row(row)) for row in rows if row["problem"] is not None]
@@ -182,14 +185,14 @@ def survey_with_places(
     found.sort(key=lambda one: (one.verdict["study"], one.verdict["series"]))
     rejected = [row for one in found for row in one.rejected]
     return SurveyedCohort(
-        _table([one.verdict for one in found], "verdicts"),
-        _table(rejected, "rejected"),
+        _table([one.verdict for one in found], VERDICTS),
+        _table(rejected, REJECTED),
         [one.places for one in found if one.places],
     )
 
 
-def _table(rows: list[Row], kind: str) -> pd.DataFrame:
-    return check_table(pd.DataFrame(rows, columns=list(SCHEMAS[kind])), kind)
+def _table(rows: list[Row], kind: Kind) -> pd.DataFrame:
+    return check_table(pd.DataFrame(rows, columns=list(kind.columns)), kind)
 
 
 def _left_out_row(row: Row) -> Row:

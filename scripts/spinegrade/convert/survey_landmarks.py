@@ -12,7 +12,8 @@ from spinegrade.annotations.judge import judge, left_out_rows
 from spinegrade.convert.landmarks import place_points
 from spinegrade.convert.survey import SurveyedCohort
 from spinegrade.convert.survey_places import FramesOfReference, compare_frames, place_tables
-from spinegrade.tables import SCHEMAS, check_table
+from spinegrade.tables.annotations import ANNOTATIONS
+from spinegrade.tables.files import check_table
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ def survey_landmarks(
     table = found.join(points.drop(columns=["code", "found"]), on="row")
     table["left_out"] = table["row"].isin(gone)
     table["found"] += _about_frames(table, frames)
-    table = table[list(SCHEMAS["annotations"])]
-    return SurveyedLandmarks(points, check_table(table, "annotations"), frames)
+    table = table[list(ANNOTATIONS.columns)]
+    return SurveyedLandmarks(points, check_table(table, ANNOTATIONS), frames)
 
 
 def _about_frames(table: pd.DataFrame, frames: FramesOfReference) -> pd.Series:

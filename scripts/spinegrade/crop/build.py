@@ -21,7 +21,11 @@ from spinegrade.geometry.planes import nearest_slice, nearest_stack
 from spinegrade.names import LUMBAR_CELLS, Cell
 from spinegrade.runtime.files import atomic_path, read_json
 from spinegrade.runtime.progress import progress
-from spinegrade.tables import check_table, empty_table, read_table, write_table
+from spinegrade.tables.files import check_table, empty_table, read_table, write_table
+from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.keypoints import KEYPOINTS
+from spinegrade.tables.labels import LABELS
+from spinegrade.tables.rois import ROIS
 from spinegrade.volumes import Stack, load_stacks
 
 _LOGGER = logging.getLogger("spinegrade")
@@ -236,7 +240,7 @@ def crop_shard(
         rows += new_rows
     if not rows:
         _LOGGER.warning("no crops of %s in this shard", roi_set.name)
-        return np.zeros((0, *roi_set.stored_shape), np.uint8), empty_table("rois")
+        return np.zeros((0, *roi_set.stored_shape), np.uint8), empty_table(ROIS)
     table = pd.DataFrame(rows)
     table["row"] = np.arange(len(table))
     table = table.merge(labels, "left", ["study", "condition", "level", "side"])
@@ -244,7 +248,7 @@ def crop_shard(
         table["fold"] = pd.NA
     else:
         table = table.merge(folds[["study", "fold"]], "left", "study")
-    return np.stack(crops), check_table(table, "rois")
+    return np.stack(crops), check_table(table, ROIS)
 
 
 def write_shard(
@@ -260,12 +264,12 @@ def write_shard(
     """Crop one shard from its files and write rois.npy and rois.parquet; see ``crop_shard``."""
     crops, rows = crop_shard(
         roi_set,
-        read_table(keypoints, "keypoints"),
+        read_table(keypoints, KEYPOINTS),
         load_stacks([stacks]),
-        read_table(labels, "labels"),
-        read_table(folds, "folds") if folds else None,
+        read_table(labels, LABELS),
+        read_table(folds, FOLDS) if folds else None,
         read_jitter(errors, roi_set.detector),
     )
     with atomic_path(array) as temporary:
         np.save(temporary, crops, allow_pickle=False)
-    write_table(table, rows, "rois")
+    write_table(table, rows, ROIS)

@@ -23,7 +23,11 @@ from spinegrade.geometry.planes import fractional_index
 from spinegrade.names import LUMBAR_LEVELS, SUBARTICULAR
 from spinegrade.runtime.files import atomic_path
 from spinegrade.runtime.progress import progress
-from spinegrade.tables import check_table, empty_table, read_table, write_table
+from spinegrade.tables.files import check_table, empty_table, read_table, write_table
+from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.keypoints import KEYPOINTS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
+from spinegrade.tables.sequences import SEQUENCES
 from spinegrade.targets import TARGETS
 from spinegrade.volumes import Stack, load_stacks
 
@@ -176,8 +180,8 @@ def sequence_table(
             )
         start += stack.slices
     if not rows:
-        return empty_table("sequences")
-    return check_table(pd.DataFrame(rows), "sequences")
+        return empty_table(SEQUENCES)
+    return check_table(pd.DataFrame(rows), SEQUENCES)
 
 
 def write_slices(path: str | Path, in_plane: InPlane, stacks: Sequence[Stack]) -> None:
@@ -215,13 +219,13 @@ def write_sequences(
     chosen = axial_stacks(load_stacks([stacks]))
     of_study = None
     if folds:
-        read = read_table(folds, "folds")
+        read = read_table(folds, FOLDS)
         of_study = dict(zip(read["study"], read["fold"].astype(int).tolist(), strict=True))
     rows = sequence_table(
         chosen,
-        read_table(keypoints, "keypoints"),
-        read_table(landmarks, "located_landmarks") if landmarks else None,
+        read_table(keypoints, KEYPOINTS),
+        read_table(landmarks, LOCATED_LANDMARKS) if landmarks else None,
         of_study,
     )
     write_slices(array, sequence_set.in_plane, chosen)
-    write_table(table, rows, "sequences")
+    write_table(table, rows, SEQUENCES)

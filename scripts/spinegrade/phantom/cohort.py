@@ -19,7 +19,8 @@ from spinegrade.phantom.study import SPLITS, PhantomSettings, make_study, study_
 from spinegrade.runtime.files import atomic_path, read_json, write_json
 from spinegrade.runtime.fingerprint import code_fingerprint
 from spinegrade.runtime.progress import Progress
-from spinegrade.tables import write_table
+from spinegrade.tables.files import write_table
+from spinegrade.tables.truth import TRUTH
 
 MARKERS = "study_markers"
 _STATISTICS = "resources/anatomy/lumbar_statistics.json"
@@ -182,7 +183,7 @@ def _write_tables(
         [row for part in records.values() for record in part for row in record["truth"]]
     )
     truth["grade"] = truth["grade"].astype("Int64")
-    write_table(folder / "truth.parquet", truth, "truth")
+    write_table(folder / "truth.parquet", truth, TRUTH)
     write_json(folder / "floor.json", _floor(settings, records["train"]))
     write_json(
         folder / "phantom.json",

@@ -14,7 +14,8 @@ from spinegrade.report.parts import Sheet, Tile
 from spinegrade.report.style import CONDITION_WORDS, GRADE_WORDS, cell_word, gray_uri
 from spinegrade.runtime.arrays import open_array
 from spinegrade.runtime.seeds import generator
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.rois import ROIS
 
 COLUMNS = 12
 LONGEST_PX = 112
@@ -29,7 +30,7 @@ def read_crops(tables: list[str], arrays: list[str]) -> pd.DataFrame:
     """
     parts = []
     for number, (table, array) in enumerate(zip(tables, arrays, strict=True)):
-        parts.append(read_table(table, "rois").assign(shard=number, array=array))
+        parts.append(read_table(table, ROIS).assign(shard=number, array=array))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -11,7 +11,15 @@ import pandas as pd
 
 from spinegrade.metrics.points import affines_of, point_errors
 from spinegrade.runtime.files import read_json
-from spinegrade.tables import empty_table, read_table, read_tables
+from spinegrade.tables.files import Kind, empty_table, read_table, read_tables
+from spinegrade.tables.keypoints import KEYPOINTS
+from spinegrade.tables.labels import LABELS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
+from spinegrade.tables.predictions import PREDICTIONS
+from spinegrade.tables.probabilities import PROBABILITIES
+from spinegrade.tables.rejected import REJECTED
+from spinegrade.tables.studies import STUDIES
+from spinegrade.tables.truth import TRUTH
 from spinegrade.volumes import Stack, load_stacks
 
 
@@ -60,7 +68,7 @@ class Options:
     config: dict[str, Any] = field(default_factory=dict)
 
 
-def _points(paths: list[str], kind: str) -> pd.DataFrame:
+def _points(paths: list[str], kind: Kind) -> pd.DataFrame:
     return read_tables(paths, kind) if paths else empty_table(kind)
 
 
@@ -73,23 +81,23 @@ class RunData:
     @cached_property
     def studies(self) -> pd.DataFrame:
         """The studies table."""
-        return read_table(self.paths.studies, "studies")
+        return read_table(self.paths.studies, STUDIES)
 
     @cached_property
     def labels(self) -> pd.DataFrame:
         """The labels table of the studies that have predictions."""
-        labels = read_table(self.paths.labels, "labels")
+        labels = read_table(self.paths.labels, LABELS)
         return labels[labels["study"].isin(self.probabilities["study"].unique())]
 
     @cached_property
     def probabilities(self) -> pd.DataFrame:
         """The ensemble's probabilities of all studies."""
-        return read_table(self.paths.probabilities, "probabilities")
+        return read_table(self.paths.probabilities, PROBABILITIES)
 
     @cached_property
     def prior(self) -> pd.DataFrame:
         """The cross-fitted prior of all studies."""
-        return read_table(self.paths.prior, "predictions")
+        return read_table(self.paths.prior, PREDICTIONS)
 
     @cached_property
     def score(self) -> dict[str, Any]:
@@ -120,7 +128,7 @@ class RunData:
     @cached_property
     def rejected(self) -> pd.DataFrame:
         """Everything left out, of all rooms."""
-        return _points(self.paths.rejected, "rejected").drop_duplicates()
+        return _points(self.paths.rejected, REJECTED).drop_duplicates()
 
     @cached_property
     def stacks(self) -> dict[tuple[str, str, int], Stack]:
@@ -130,13 +138,13 @@ class RunData:
     @cached_property
     def landmarks(self) -> pd.DataFrame:
         """Annotated points with their place in patient space."""
-        return _points(self.paths.landmarks, "located_landmarks")
+        return _points(self.paths.landmarks, LOCATED_LANDMARKS)
 
     @cached_property
     def keypoints(self) -> pd.DataFrame:
         """Predicted points of all detectors, with a column detector."""
         parts = [
-            read_table(path, "keypoints").assign(detector=Path(path).parent.name)
+            read_table(path, KEYPOINTS).assign(detector=Path(path).parent.name)
             for path in self.paths.keypoints
         ]
         return pd.concat(parts, ignore_index=True)
@@ -144,7 +152,7 @@ class RunData:
     @cached_property
     def truth(self) -> pd.DataFrame | None:
         """A phantom's truth; None for a real cohort."""
-        return read_table(self.paths.truth, "truth") if self.paths.truth else None
+        return read_table(self.paths.truth, TRUTH) if self.paths.truth else None
 
     @cached_property
     def reference(self) -> pd.DataFrame:

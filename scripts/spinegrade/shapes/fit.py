@@ -15,7 +15,9 @@ from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.procrustes import Points, generalised_procrustes
 from spinegrade.runtime.files import write_json
 from spinegrade.shapes.picture import draw_shapes
-from spinegrade.tables import read_table, read_tables
+from spinegrade.tables.files import read_table, read_tables
+from spinegrade.tables.landmarks import LANDMARKS
+from spinegrade.tables.stacks import STACKS
 
 FRAME_PX = 512
 PARTS = {
@@ -80,8 +82,8 @@ def fit_mean_shape(
 
     Raises SpinegradeError where no study has every point of a plane.
     """
-    table = read_table(landmarks, "landmarks")
-    sizes = image_sizes(read_tables(stacks, "stacks"))
+    table = read_table(landmarks, LANDMARKS)
+    sizes = image_sizes(read_tables(stacks, STACKS))
     shapes, drawings = {}, {}
     for part, (condition, sides) in PARTS.items():
         sets = complete_sets(table, sizes, condition, sides)

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from spinegrade.errors import SpinegradeError
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.studies import STUDIES
 
 
 class OfFold(Protocol):
@@ -53,13 +55,13 @@ def read_cohort(inputs: Mapping[str, Sequence[str]], shard: int | None = None) -
 
     Without a table of folds all studies are new.
     """
-    table = read_table(inputs["studies"][0], "studies")
+    table = read_table(inputs["studies"][0], STUDIES)
     table = table[table["problem"].isna()]
     if shard is not None:
         table = table[table["shard"] == shard]
     if not inputs["folds"]:
         return Cohort(sorted(table["study"]), frozenset(table["study"]), None)
-    folds = read_table(inputs["folds"][0], "folds")
+    folds = read_table(inputs["folds"][0], FOLDS)
     new = frozenset(table.loc[table["split"] == "test", "study"])
     by_study = dict(zip(folds["study"], folds["fold"].astype(int).tolist(), strict=True))
     return Cohort(sorted(table["study"]), new, by_study)

@@ -27,7 +27,10 @@ from spinegrade.keypoint_rows import write_found
 from spinegrade.runtime.files import write_text
 from spinegrade.runtime.seeds import stream_seed
 from spinegrade.runtime.torch_setup import prepare
-from spinegrade.tables import read_table, write_table
+from spinegrade.tables.files import read_table, write_table
+from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.predictions import PREDICTIONS
+from spinegrade.tables.studies import STUDIES
 from spinegrade.training.checkpoint import Checkpoint, training_parts
 from spinegrade.training.engine import Training
 from spinegrade.training.fold_models import Cohort, FoldModels, read_cohort
@@ -54,7 +57,7 @@ def train_learner(job: TrainJob) -> None:
     streams = Streams(run.seed, kind.STREAMS, job.name, job.fold)
     device = prepare(streams.start, run.math_threads, run.device)
     names = fold_studies(
-        *(read_table(job.inputs[table][0], table) for table in ("studies", "folds")),
+        *(read_table(job.inputs[table.name][0], table) for table in (STUDIES, FOLDS)),
         job.fold,
         select=settings.select,
         inner_share=settings.inner_share,
@@ -137,10 +140,10 @@ def predict_grader(job: PredictJob) -> None:
         *(found.predictions[part]["study"].nunique() for part in (~new, new)),
         len(set(cohort.studies) - set(found.predictions["study"])),
     )
-    write_table(job.outputs["out_of_fold"], found.predictions[~new], "predictions")
-    write_table(job.outputs["new"], found.predictions[new], "predictions")
-    for name, (table, what) in found.tables.items():
-        write_table(job.outputs[name], table, what)
+    write_table(job.outputs["out_of_fold"], found.predictions[~new], PREDICTIONS)
+    write_table(job.outputs["new"], found.predictions[new], PREDICTIONS)
+    for name, (table, of_kind) in found.tables.items():
+        write_table(job.outputs[name], table, of_kind)
 
 
 def kind_of(job: TrainJob | PredictJob) -> Any:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
+
+if TYPE_CHECKING:  # it imports pandera, which planning need not wait for
+    from spinegrade.tables.files import Kind
 
 
 class Run(NamedTuple):
@@ -69,8 +72,8 @@ class Found(NamedTuple):
 class Answers(NamedTuple):
     """What a grader says: ``predictions``, whose fold is null for new studies.
 
-    ``tables``: by output the others, each with the name of its kind of table.
+    ``tables``: by output the others, each with its kind of table.
     """
 
     predictions: pd.DataFrame
-    tables: Mapping[str, tuple[pd.DataFrame, str]] = {}
+    tables: Mapping[str, tuple[pd.DataFrame, Kind]] = {}

@@ -16,7 +16,8 @@ from spinegrade.grade.cells.settings import CropShape
 from spinegrade.metrics.prior import grade_prior
 from spinegrade.names import CONDITIONS, GRADE_WEIGHTS, LUMBAR_LEVELS
 from spinegrade.runtime.arrays import open_array
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.rois import ROIS
 
 CELL_KEY = ["study", "condition", "level", "side"]
 
@@ -86,7 +87,7 @@ def open_store(
     mapped, parts, starts = [], [], [0]
     for array_path, table_path in zip(arrays, tables, strict=True):
         array = open_array(array_path)
-        table = read_table(table_path, "rois")
+        table = read_table(table_path, ROIS)
         if array.shape != (len(table), *shape.stored):
             raise SpinegradeError(
                 f"{array_path}: shape {array.shape}, expected {(len(table), *shape.stored)} by "

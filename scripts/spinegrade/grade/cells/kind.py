@@ -16,7 +16,8 @@ from spinegrade.grade.cells.cells import CELL_KEY, Cells, files_of_sets, load_ce
 from spinegrade.grade.cells.settings import CropShape, Settings, plan_of, settings_from_config
 from spinegrade.grade.cells.task import CellTask, network_of_weights, predict_cells
 from spinegrade.names import PROBABILITY_COLUMNS
-from spinegrade.tables import check_table, empty_table
+from spinegrade.tables.files import check_table, empty_table
+from spinegrade.tables.predictions import PREDICTIONS
 from spinegrade.training.fold_models import FoldModels
 from spinegrade.training.jobs import Answers, PredictJob, TrainJob
 from spinegrade.training.precision import dtype_of
@@ -68,7 +69,7 @@ def predict(
     cells = opened.cells
     reader = BatchReader(cells, settings)
     study_of = cells.table["study"].to_numpy()
-    parts, without = [empty_table("predictions")], 0
+    parts, without = [empty_table(PREDICTIONS)], 0
     for names, chosen in models.by_source(sorted(set(study_of) & set(studies))):
         places = np.flatnonzero(np.isin(study_of, names))
         total = np.zeros((len(places), 3))
@@ -99,4 +100,4 @@ def _table(name: str, cells: pd.DataFrame, total: NDArray[np.float64], fold: Any
     probabilities = total / total.sum(axis=1, keepdims=True)
     for column, values in zip(PROBABILITY_COLUMNS, probabilities.T, strict=True):
         table[column] = values
-    return check_table(table, "predictions")
+    return check_table(table, PREDICTIONS)

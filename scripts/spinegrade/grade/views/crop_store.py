@@ -14,7 +14,8 @@ from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import AFFINE_COLUMNS
 from spinegrade.grade.views.settings import PLANE_OF, CropShape
 from spinegrade.runtime.arrays import open_array
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.rois import ROIS
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def open_crops(
     """
     mapped, parts, starts = [], [], [0]
     for array_path, table_path in zip(arrays, tables, strict=True):
-        array, table = open_array(array_path), read_table(table_path, "rois")
+        array, table = open_array(array_path), read_table(table_path, ROIS)
         if array.shape != (len(table), *shape.stored):
             raise SpinegradeError(
                 f"{array_path}: shape {array.shape}, expected {(len(table), *shape.stored)} by "

@@ -23,7 +23,9 @@ from spinegrade.grade.views.stores import StorePaths, samples_of
 from spinegrade.grade.views.task import ViewTask, build_network, logits_of
 from spinegrade.grader_layout import cell_of
 from spinegrade.names import PROBABILITY_COLUMNS
-from spinegrade.tables import check_table, empty_table, read_table
+from spinegrade.tables.files import check_table, empty_table, read_table
+from spinegrade.tables.labels import LABELS
+from spinegrade.tables.predictions import PREDICTIONS
 from spinegrade.training.fold_models import FoldModels
 from spinegrade.training.jobs import Answers, PredictJob, TrainJob
 from spinegrade.training.precision import dtype_of
@@ -51,7 +53,7 @@ def open_inputs(settings: Settings, job: TrainJob | PredictJob) -> Opened:
     return Opened(
         StorePaths(*(list(job.inputs[name]) for name in names)),
         {name: crop_shape(**shape) for name, shape in job.given["shapes"].items()},
-        read_table(labels[0], "labels") if labels else None,
+        read_table(labels[0], LABELS) if labels else None,
     )
 
 
@@ -75,7 +77,7 @@ def predict(
 ) -> Answers:
     """The grades of cells that an image speaks for; of several models the mean of the logits."""
     samples = samples_of(settings, opened.shapes, opened.paths, studies, None)
-    parts = [empty_table("predictions")]
+    parts = [empty_table(PREDICTIONS)]
     for names, chosen in models.by_source(samples.studies):
         mine = samples.of(names)
         logits = []
@@ -88,7 +90,7 @@ def predict(
     full = [part for part in parts if len(part)] or parts[:1]
     order = ["study", "condition", "side", "level"]
     joined = pd.concat(full, ignore_index=True).sort_values(order, ignore_index=True)
-    return Answers(check_table(joined, "predictions"))
+    return Answers(check_table(joined, PREDICTIONS))
 
 
 def _table(grader: str, samples: Samples, logits: NDArray[np.float64]) -> pd.DataFrame:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from spinegrade.errors import SpinegradeError
 from spinegrade.runtime.arrays import open_array
 from spinegrade.sequences import choose_positions, with_neighbours
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.sequences import SEQUENCES
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def open_sequences(
     """
     mapped, parts = [], []
     for shard, (array_path, table_path) in enumerate(zip(arrays, tables, strict=True)):
-        array, table = open_array(array_path), read_table(table_path, "sequences")
+        array, table = open_array(array_path), read_table(table_path, SEQUENCES)
         needed = int((table["start"] + table["slices"]).max()) if len(table) else 0
         if array.ndim != 3 or array.shape[1:] != size or len(array) < needed:
             raise SpinegradeError(

@@ -17,7 +17,9 @@ from spinegrade.metrics.cells import match
 from spinegrade.metrics.rsna2024 import cell_sums
 from spinegrade.metrics.study_bootstrap import StudyMeans, compare_means, study_means
 from spinegrade.runtime.files import write_json
-from spinegrade.tables import read_table
+from spinegrade.tables.files import read_table
+from spinegrade.tables.labels import LABELS
+from spinegrade.tables.predictions import PREDICTIONS
 from spinegrade.targets import TARGETS, Target
 
 # Outcome: the column of the point errors, and whether its size alone counts.
@@ -95,9 +97,9 @@ def compare_flips(
         errors = pd.read_parquet(errors_paths[kind])
         runs[kind] = Run(
             errors[errors["looks"] == "final"],
-            read_table(predictions_paths[kind], "predictions"),
+            read_table(predictions_paths[kind], PREDICTIONS),
         )
-    labels = read_table(labels_path, "labels")
+    labels = read_table(labels_path, LABELS)
     figures = compare_runs(runs["bugged"], runs["fixed"], labels, TARGETS[target], resamples, seed)
     write_json(
         comparison_path, {"target": target, "networks": names, "bugged_minus_fixed": figures}

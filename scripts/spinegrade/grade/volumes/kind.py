@@ -21,7 +21,12 @@ from spinegrade.grade.volumes.task import VolumeTask, build_network
 from spinegrade.keypoint_rows import keypoint_table, no_series, point_rows, rejected_table
 from spinegrade.names import PROBABILITY_COLUMNS
 from spinegrade.runtime.progress import progress
-from spinegrade.tables import check_table, empty_table, read_table, read_tables
+from spinegrade.tables.files import check_table, empty_table, read_table, read_tables
+from spinegrade.tables.keypoints import KEYPOINTS
+from spinegrade.tables.labels import LABELS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
+from spinegrade.tables.predictions import PREDICTIONS
+from spinegrade.tables.rejected import REJECTED
 from spinegrade.training.fold_models import Cohort, FoldModels
 from spinegrade.training.jobs import Answers, PredictJob, TrainJob
 from spinegrade.training.precision import dtype_of
@@ -54,8 +59,8 @@ def open_inputs(settings: Settings, job: TrainJob | PredictJob) -> Opened:
     return Opened(
         load_stacks(stacks),
         prepared_volumes(stacks, job.inputs["volumes"], settings),
-        read_tables(list(landmarks), "located_landmarks") if landmarks else None,
-        read_table(labels[0], "labels") if labels else None,
+        read_tables(list(landmarks), LOCATED_LANDMARKS) if landmarks else None,
+        read_table(labels[0], LABELS) if labels else None,
         getattr(job, "fold", None),
     )
 
@@ -124,10 +129,10 @@ def predict(
     return Answers(
         predictions,
         {
-            "keypoints": (keypoints, "keypoints"),
-            "plain": (once[once["fold"].notna()], "predictions"),
-            "plain_keypoints": (once_keypoints, "keypoints"),
-            "rejected": (rejected, "rejected"),
+            "keypoints": (keypoints, KEYPOINTS),
+            "plain": (once[once["fold"].notna()], PREDICTIONS),
+            "plain_keypoints": (once_keypoints, KEYPOINTS),
+            "rejected": (rejected, REJECTED),
         },
     )
 
@@ -163,7 +168,7 @@ class _Rows:
 
     def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Predictions and keypoints as checked tables."""
-        predictions = empty_table("predictions")
+        predictions = empty_table(PREDICTIONS)
         if self.predictions:
-            predictions = check_table(pd.DataFrame(self.predictions), "predictions")
+            predictions = check_table(pd.DataFrame(self.predictions), PREDICTIONS)
         return predictions, keypoint_table(self.keypoints)

@@ -17,7 +17,13 @@ from spinegrade.metrics.rsna2024 import PARTS, cell_sums
 from spinegrade.metrics.study_bootstrap import StudyMeans, mean_interval
 from spinegrade.names import CONDITIONS
 from spinegrade.runtime.files import atomic_path, read_json, write_json
-from spinegrade.tables import read_table, read_tables
+from spinegrade.tables.files import read_table, read_tables
+from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.keypoints import KEYPOINTS
+from spinegrade.tables.labels import LABELS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
+from spinegrade.tables.predictions import PREDICTIONS
+from spinegrade.tables.truth import TRUTH
 from spinegrade.targets import Target
 from spinegrade.volumes import load_stacks
 
@@ -138,19 +144,19 @@ def validate_one_stage(
     the anatomy alone is read. Raises SpinegradeError for predictions of other folds, and where
     nothing was predicted.
     """
-    folds = read_table(folds_path, "folds")
-    labels = labelled_cells(read_table(labels_path, "labels"), settings.points)
+    folds = read_table(folds_path, FOLDS)
+    labels = labelled_cells(read_table(labels_path, LABELS), settings.points)
     labels = labels[labels["study"].isin(set(folds["study"]))]
-    landmarks = read_tables(list(landmarks_paths), "located_landmarks")
+    landmarks = read_tables(list(landmarks_paths), LOCATED_LANDMARKS)
     stacks = load_stacks(stacks_paths)
-    anatomy = anatomies(read_table(truth_path, "truth")) if truth_path else None
+    anatomy = anatomies(read_table(truth_path, TRUTH)) if truth_path else None
     floor = read_json(floor_path) if floor_path else None
     grades: dict[str, Any] = {}
     points: dict[str, Any] = {}
     parts = []
     for looks, path in predictions_paths.items():
-        predictions = read_table(path, "predictions")
-        keypoints = read_table(keypoints_paths[looks], "keypoints")
+        predictions = read_table(path, PREDICTIONS)
+        keypoints = read_table(keypoints_paths[looks], KEYPOINTS)
         if predictions.empty:
             if looks == "final":
                 raise SpinegradeError(

@@ -22,7 +22,8 @@ from spinegrade.localise.coordinates.settings import (
     settings_from_plain,
 )
 from spinegrade.runtime.progress import progress
-from spinegrade.tables import read_tables
+from spinegrade.tables.files import read_tables
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
 from spinegrade.training.fold_models import FoldModels
 from spinegrade.training.jobs import Found, PredictJob, TrainJob
 from spinegrade.training.record import FoldModel, Record, load_model
@@ -49,7 +50,7 @@ class Opened(NamedTuple):
 def open_inputs(settings: Settings, job: TrainJob | PredictJob) -> Opened:
     """The tables of a job."""
     paths = job.inputs.get("landmarks")
-    landmarks = read_tables(list(paths), "located_landmarks") if paths else None
+    landmarks = read_tables(list(paths), LOCATED_LANDMARKS) if paths else None
     stacks, placing = load_stacks(job.inputs["stacks"]), list(job.inputs.get("xy_weights") or ())
     return Opened(stacks, landmarks, job.given.get("xy_from"), placing)
 

@@ -9,7 +9,11 @@ from spinegrade.errors import SpinegradeError
 from spinegrade.keypoint_rows import write_found
 from spinegrade.localise.coordinates.projection import Offsets, fit_steps, project
 from spinegrade.runtime.files import read_json, write_json
-from spinegrade.tables import read_table, read_tables
+from spinegrade.tables.files import read_table, read_tables
+from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.keypoints import KEYPOINTS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
+from spinegrade.tables.studies import STUDIES
 from spinegrade.training.fold_models import read_cohort
 from spinegrade.training.fold_studies import fold_studies
 from spinegrade.volumes import load_stacks
@@ -29,8 +33,8 @@ def fit_projection(
     Raises SpinegradeError where no study shows a recess and a sagittal point of one level.
     """
     outside = fold_studies(
-        read_table(studies_path, "studies"),
-        read_table(folds_path, "folds"),
+        read_table(studies_path, STUDIES),
+        read_table(folds_path, FOLDS),
         fold,
         select="last",
         inner_share=0.0,
@@ -38,7 +42,7 @@ def fit_projection(
         seed=0,
         stream=(),
     ).learning
-    landmarks = read_tables(list(landmarks_paths), "located_landmarks")
+    landmarks = read_tables(list(landmarks_paths), LOCATED_LANDMARKS)
     steps, seen = fit_steps(landmarks, outside)
     if not steps:
         raise SpinegradeError(
@@ -86,7 +90,7 @@ def project_keypoints(
         [load_offsets(path) for path in offsets_paths],
         read_cohort(tables, shard),
         load_stacks([stacks_path]),
-        read_tables(list(points_paths), "keypoints"),
+        read_tables(list(points_paths), KEYPOINTS),
         max_distance_mm,
     )
     write_found(name, *found, keypoints_path, rejected_path)

@@ -15,7 +15,9 @@ from spinegrade.localise.heatmap.offsets import fit_offsets
 from spinegrade.localise.heatmap.samples import training_samples
 from spinegrade.localise.heatmap.settings import Settings, plan_of
 from spinegrade.localise.heatmap.task import HeatmapTask
-from spinegrade.tables import read_tables
+from spinegrade.tables.files import read_tables
+from spinegrade.tables.keypoints import KEYPOINTS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
 from spinegrade.training.fold_models import FoldModels
 from spinegrade.training.jobs import Found, PredictJob, TrainJob
 from spinegrade.training.record import FoldModel, Record
@@ -44,8 +46,8 @@ def open_inputs(settings: Settings, job: TrainJob | PredictJob) -> Opened:
     landmarks, levels = job.inputs.get("landmarks"), job.inputs.get("levels")
     return Opened(
         load_stacks(job.inputs["stacks"]),
-        read_tables(list(landmarks), "located_landmarks") if landmarks else None,
-        read_tables(list(levels), "keypoints") if levels else None,
+        read_tables(list(landmarks), LOCATED_LANDMARKS) if landmarks else None,
+        read_tables(list(levels), KEYPOINTS) if levels else None,
     )
 
 

@@ -11,7 +11,9 @@ import pandas as pd
 from spinegrade.errors import SpinegradeError
 from spinegrade.metrics.points import CELL, WITHIN_MM, affines_of, point_errors, point_figures
 from spinegrade.runtime.files import atomic_path, write_json
-from spinegrade.tables import read_tables
+from spinegrade.tables.files import read_tables
+from spinegrade.tables.keypoints import KEYPOINTS
+from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
 from spinegrade.targets import TARGETS
 from spinegrade.volumes import load_stacks
 
@@ -82,8 +84,8 @@ def measure_keypoints(
     ``targets`` is all that it looks for. Raises SpinegradeError where it has no point to be
     measured by: crops could not be jittered by its error then.
     """
-    landmarks = read_tables(list(landmarks_paths), "located_landmarks")
-    keypoints = read_tables(list(keypoints_paths), "keypoints")
+    landmarks = read_tables(list(landmarks_paths), LOCATED_LANDMARKS)
+    keypoints = read_tables(list(keypoints_paths), KEYPOINTS)
     out_of_fold = keypoints[keypoints["source"].str.startswith(f"{detector}:fold_")]
     conditions = {TARGETS[target].condition for target in targets}
     of_targets = landmarks[landmarks["condition"].isin(conditions)]
