@@ -13,8 +13,9 @@ import yaml
 from snakemake.utils import update_config
 from spinegrade.errors import SpinegradeError
 from spinegrade.grade.volumes.augmentation import augmentation_of
-from spinegrade.grade.volumes.settings import check_networks, settings_from_config
+from spinegrade.grade.volumes.settings import check_networks, plan_of, settings_from_config
 from spinegrade.settings import check_settings
+from spinegrade.training.optimise import learning_rate
 
 PROJECT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((PROJECT / "resources" / "systems").glob("one_stage_*.yaml"))
@@ -77,16 +78,18 @@ def test_a_finish_has_a_bound_and_weights_of_its_own() -> None:
     loss = {"part_weights": {"points": 0.5}}
     training = {"epochs": 3, "gradient_norm": 5, "finish": finish, "loss": loss}
     block = networks_of({"net": {**MINIMAL, "training": training}})["net"]
-    settings = settings_from_config("net", block).training
-    assert [settings.gradient_norm_of(0, epoch) for epoch in range(5)] == [5, 5, 5, None, None]
+    plan = plan_of(settings_from_config("net", block), 0)
+    bounds = [plan.stage_of(epoch).gradient_norm for epoch in range(5)]
+    assert bounds == [5, 5, 5, None, None]
     ones = {"heatmap": 1.0, "slices": 1.0, "grade": 1.0}
-    assert all(settings.part_weights_of(0, epoch) == ones | {"points": 0.5} for epoch in (0, 4))
+    assert plan.part_weights == ones | {"points": 0.5}
+    assert plan.stage_of(4).part_weights is None, "those of the plan"
     training["finish"] = {**finish, "gradient_norm": 7, "part_weights": {"grade": 3}}
     block = networks_of({"net": {**MINIMAL, "training": training}})["net"]
-    settings = settings_from_config("net", block).training
-    assert settings.gradient_norm_of(0, 3) == 7
-    assert settings.part_weights_of(0, 2) == ones | {"points": 0.5}
-    assert settings.part_weights_of(0, 3) == ones | {"points": 1.0, "grade": 3}
+    plan = plan_of(settings_from_config("net", block), 0)
+    assert plan.stage_of(3).gradient_norm == 7
+    assert plan.stage_of(2).part_weights == ones | {"points": 0.5}
+    assert plan.stage_of(3).part_weights == ones | {"points": 1.0, "grade": 3}
 
 
 def test_rates_and_epochs_by_fold() -> None:
@@ -97,10 +100,10 @@ def test_rates_and_epochs_by_fold() -> None:
     }
     networks = networks_of({"net": {**MINIMAL, "training": training}})
     check_networks(networks, folds=3)
-    found = settings_from_config("net", networks["net"]).training
-    assert [found.epochs_of(fold) for fold in range(3)] == [7, 8, 9]
+    plans = [plan_of(settings_from_config("net", networks["net"]), fold) for fold in range(3)]
+    assert [plan.all_epochs for plan in plans] == [7, 8, 9]
     # Fold 1: three epochs at 0.2, five at 0.01.
-    rates = [found.rate_of(1, epoch) for epoch in range(8)]
+    rates = [learning_rate(plans[1], 4, epoch, 0) for epoch in range(8)]
     assert rates == [0.2, 0.2, 0.2, 0.01, 0.01, 0.01, 0.01, 0.01]
     with pytest.raises(SpinegradeError, match=r"net\.training\.epochs .* 3 values for 5 folds"):
         check_networks(networks, folds=5)
@@ -212,9 +215,11 @@ def test_published_schedules() -> None:
 
     bugged = training("nfn_pvt_v2_b4_bugged")
     assert bugged.flip == "bugged"
-    assert [bugged.training.epochs_of(fold) for fold in range(5)] == [100] * 5
-    assert bugged.training.rate_of(0, 39) == 1e-4 and bugged.training.rate_of(0, 40) == 1e-5
+    assert [plan_of(bugged, fold).all_epochs for fold in range(5)] == [100] * 5
+    rates = [plan_of(bugged, 0).stage_of(epoch).learning_rate for epoch in (39, 40)]
+    assert rates == [1e-4, 1e-5]
     canal = training("scs_pvt_v2_b4")
-    assert [canal.training.epochs_of(fold) for fold in range(5)] == [21, 21, 28, 28, 24]
-    assert canal.training.rate_of(2, 5) == 1e-4 and canal.training.rate_of(2, 6) == 5e-5
+    assert [plan_of(canal, fold).all_epochs for fold in range(5)] == [21, 21, 28, 28, 24]
+    rates = [plan_of(canal, 2).stage_of(epoch).learning_rate for epoch in (5, 6)]
+    assert rates == [1e-4, 5e-5]
     assert training("nfn_tf_efficientnet_b5").image_px == 384
