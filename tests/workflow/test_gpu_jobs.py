@@ -108,11 +108,11 @@ def works(job):
     yield lambda: square @ square
     yield train
     if job.wildcards.number == "0":
-        from test_keypoints_training import train as train_detector
+        from heatmap_helpers import train as train_detector
 
         given = job.params.work
         folder = Path(f"{job.output[0]}.run")
-        yield lambda: train_detector(folder, given["paths"], 0, given["block"])
+        yield lambda: train_detector(folder, given["paths"], given["block"], 0)
 
 
 if snakemake.wildcards.end == "trains":
@@ -230,8 +230,8 @@ def test_without_a_gpu_the_same_command_uses_the_cores(tmp_path: Path) -> None:
 def test_trainings_on_the_cpu_never_compute_on_more_threads_than_there_are_cores(
     tmp_path: Path,
 ) -> None:
+    from heatmap_helpers import small_block
     from keypoint_helpers import write_canal_cohort
-    from test_keypoints_training import detector
 
     paths = write_canal_cohort(tmp_path / "cohort", studies=6)
     run = start(
@@ -239,7 +239,7 @@ def test_trainings_on_the_cpu_never_compute_on_more_threads_than_there_are_cores
         *("--cores", "2", "--resources", "gpu=2"),
         visible="",
         paths=paths,
-        block=detector(epochs=2),
+        block=small_block(epochs=2),
     )
     told, _ = finish(run, tmp_path / "run")
     assert [job["busy"] for job in told] == [1] * 5

@@ -19,8 +19,15 @@ def kind_names() -> list[str]:
     return sorted(name for name in files if not name.endswith("columns"))
 
 
+def module_of(name: str) -> str:
+    """The module that declares the kind of table ``name``; raises KeyError for another name."""
+    if name not in kind_names():
+        raise KeyError(f"no kind of table {name!r}; known: {', '.join(kind_names())}")
+    return f"spinegrade.tables.{name}"
+
+
 def kind_named(name: str) -> Kind:
-    """The kind of table ``name``; raises ModuleNotFoundError where there is none."""
-    kind = getattr(importlib.import_module(f"spinegrade.tables.{name}"), name.upper())
+    """The kind of table ``name``; raises KeyError where there is none."""
+    kind = getattr(importlib.import_module(module_of(name)), name.upper())
     assert isinstance(kind, Kind)
     return kind
