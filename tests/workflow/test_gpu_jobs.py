@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,11 @@ def main(job):
         Path(f"met_{job.wildcards.number}").touch()
         while len(list(Path().glob("met_*"))) < job.params.work["meeting"]:
             assert time.time() - began < 60, "the others did not come"
+            time.sleep(0.05)
+    elif job.wildcards.end == "held":
+        Path("held").touch()
+        while not Path("let_go").exists():
+            assert time.time() - began < 120, "nobody let this job go"
             time.sleep(0.05)
     else:
         time.sleep(0.4)
@@ -200,17 +207,32 @@ def test_with_a_limit_each_job_has_its_own_device_and_a_killed_one_gives_it_back
     assert "NOTE" not in words
 
 
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    ends = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < ends, what
+        time.sleep(0.05)
+
+
 def test_two_workflows_without_a_limit_share_the_devices(tmp_path: Path) -> None:
-    jobs = ["1_1_ends", "2_2_ends", "3_1_ends", "4_1_ends"]
-    folders = [tmp_path / "one", tmp_path / "other"]
-    runs = [start(folder, jobs, "--cores", "4") for folder in folders]
+    one, other = tmp_path / "one", tmp_path / "other"
+    runs = {one: start(one, ["1_2_held", "2_1_ends", "3_1_ends", "4_1_ends"], "--cores", "4")}
+    # While one workflow holds both devices, every job of the other has to wait and says so.
+    wait_until((one / "held").exists, "no job took the devices")
+    runs[other] = start(other, ["1_1_ends", "2_2_ends", "3_1_ends", "4_1_ends"], "--cores", "4")
+    waits = "waiting for 1 of 2 GPUs"
+    wait_until(
+        lambda: any(waits in log.read_text() for log in (other / "logs").glob("*.log")),
+        "no job said that it waits",
+    )
+    (one / "let_go").touch()
     told, words = [], ""
-    for run, folder in zip(runs, folders, strict=True):
+    for folder, run in runs.items():
         found, said = finish(run, folder)
         told, words = told + found, words + said
     assert sorted(len(job["devices"]) for job in told) == [1, 1, 1, 1, 1, 1, 2, 2]
     assert_each_had_its_own(told)
-    assert "waiting for 1 of 2 GPUs" in words and "(stand_in on" in words
+    assert waits in words and "(stand_in on" in words
     assert "NOTE No gpu limit is given, but there are 2" in words
 
 
