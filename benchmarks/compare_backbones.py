@@ -28,13 +28,14 @@ sys.path.insert(0, str(PROJECT / "scripts"))
 
 from spinegrade.crop.settings import roi_set_from_config  # noqa: E402
 from spinegrade.grade.cells.cells import CELL_KEY, Cells, load_cells, log_prior  # noqa: E402
+from spinegrade.grade.cells.network import predict_cells  # noqa: E402
 from spinegrade.grade.cells.settings import (  # noqa: E402
     CropShape,
     Settings,
     plan_of,
     settings_from_config,
 )
-from spinegrade.grade.cells.task import CellTask, predict_cells  # noqa: E402
+from spinegrade.grade.cells.task import CellTask  # noqa: E402
 from spinegrade.metrics.rsna2024 import score  # noqa: E402
 from spinegrade.names import PROBABILITY_COLUMNS  # noqa: E402
 from spinegrade.runtime.torch_setup import prepare  # noqa: E402

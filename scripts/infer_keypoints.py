@@ -1,8 +1,7 @@
 """Stage infer_keypoints: points of one detector in one shard, out of fold."""
 
-from spinegrade.localise.heatmap import kind  # noqa: F401
 from spinegrade.runtime.stage import run_stage
-from spinegrade.training.job import infer_localiser
+from spinegrade.training.apply import infer_localiser
 from spinegrade.training.stage_jobs import predict_job
 
 

@@ -1,8 +1,7 @@
 """Stage predict_classifier: out-of-fold and new predictions of one classifier."""
 
-from spinegrade.grade.cells import kind  # noqa: F401
 from spinegrade.runtime.stage import run_stage
-from spinegrade.training.job import predict_grader
+from spinegrade.training.apply import predict_grader
 from spinegrade.training.stage_jobs import predict_job
 
 

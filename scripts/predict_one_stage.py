@@ -1,8 +1,7 @@
 """Stage predict_one_stage: grades and points of one network, out of fold and of new studies."""
 
-from spinegrade.grade.volumes import kind  # noqa: F401
 from spinegrade.runtime.stage import run_stage
-from spinegrade.training.job import predict_grader
+from spinegrade.training.apply import predict_grader
 from spinegrade.training.stage_jobs import predict_job
 
 

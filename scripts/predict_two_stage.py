@@ -1,8 +1,7 @@
 """Stage predict_two_stage: out-of-fold and new predictions of one grader of crops."""
 
-from spinegrade.grade.views import kind  # noqa: F401
 from spinegrade.runtime.stage import run_stage
-from spinegrade.training.job import predict_grader
+from spinegrade.training.apply import predict_grader
 from spinegrade.training.stage_jobs import predict_job
 
 

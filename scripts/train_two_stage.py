@@ -1,8 +1,7 @@
 """Stage train_two_stage: one fold of one grader of crops."""
 
-from spinegrade.grade.views import kind  # noqa: F401
 from spinegrade.runtime.stage import run_stage
-from spinegrade.training.job import train_learner
+from spinegrade.training.learn import train_learner
 from spinegrade.training.stage_jobs import train_job
 
 

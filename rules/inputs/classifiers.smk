@@ -30,6 +30,7 @@ def classifier_code(stage, classifier):
     """Fingerprint of a stage with the models that a classifier names, and its loss."""
     settings = CLASSIFIERS[classifier]
     modules = [module_of("cell_grader"), module_of(settings.architecture)]
+    modules.append(kind_part(stage, "grade", "cells"))
     if stage == "train_classifier":
         modules.append(losses.module_of(settings.loss))
     return code_fingerprint(stage, *modules)

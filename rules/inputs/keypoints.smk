@@ -1,6 +1,7 @@
 from spinegrade.localise.heatmap.settings import check_detectors
 from spinegrade.losses import registry as losses
 from spinegrade.models.registry import module_of
+from spinegrade.training.kinds import module_of as module_of_kind
 
 DETECTORS = config["keypoints"]["detectors"]
 check_detectors(DETECTORS)
@@ -17,10 +18,15 @@ def detector_weights(detector):
     return expand(path, fold=folds)
 
 
+def kind_part(stage, room, kind):
+    """The module of a kind of learner that a stage runs."""
+    return module_of_kind(room, kind, "learn" if stage.startswith("train_") else "apply")
+
+
 def detector_code(stage, detector):
     """Fingerprint of a stage with the architecture that a detector names, and its loss."""
     block = DETECTORS[detector]
-    modules = [module_of(block["architecture"]["name"])]
+    modules = [module_of(block["architecture"]["name"]), kind_part(stage, "localise", "heatmap")]
     if stage == "train_keypoints":
         modules.append(losses.module_of(block["training"]["loss"]))
     return code_fingerprint(stage, *modules)

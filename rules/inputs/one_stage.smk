@@ -25,7 +25,7 @@ def canvases_of(network):
 def network_code(stage, network):
     """Fingerprint of a stage with the architecture of a network, and its loss."""
     settings = settings_from_config(network, NETWORKS[network])
-    modules = [module_of(settings.architecture)]
+    modules = [module_of(settings.architecture), kind_part(stage, "grade", "volumes")]
     if stage == "train_one_stage":
         modules.append(losses.module_of(settings.loss))
     return code_fingerprint(stage, *modules)

@@ -3,7 +3,7 @@ import json
 from spinegrade.errors import SpinegradeError
 from spinegrade.localise.coordinates.checks import check_regressors
 from spinegrade.localise.coordinates.projection import check_projections
-from spinegrade.localise.coordinates.settings import LEVELS, PLACES
+from spinegrade.localise.coordinates.settings import LEVELS, PLACES, kind_of
 from spinegrade.localise.coordinates.settings import settings_from_config as regressor_from_config
 
 check_regressors(config["keypoints"]["regressors"], DETECTORS)
@@ -54,7 +54,8 @@ def projection_offsets(projection):
 def regressor_code(stage, regressor):
     """Fingerprint of a stage with the architecture of a regressor, and its loss."""
     settings = REGRESSORS[regressor]
-    modules = [module_of(settings.architecture)]
+    kind = kind_of(config["keypoints"]["regressors"][regressor])
+    modules = [module_of(settings.architecture), kind_part(stage, "localise", kind)]
     if stage == "train_regressor":
         modules.append(losses.module_of(settings.loss))
     elif regressor in XY_FROM:

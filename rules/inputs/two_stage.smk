@@ -75,7 +75,7 @@ def grader_made_with(grader):
 def grader_code(stage, grader):
     """Fingerprint of a stage with the architecture of a grader, and its loss."""
     settings = grader_from_config(grader, GRADERS[grader])
-    modules = [module_of(settings.architecture)]
+    modules = [module_of(settings.architecture), kind_part(stage, "grade", "views")]
     if stage == "train_two_stage":
         modules.append(losses.module_of(settings.training.loss))
     return code_fingerprint(stage, *modules)

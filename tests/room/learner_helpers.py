@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from spinegrade.training.apply import infer_localiser, predict_grader
 from spinegrade.training.engine import Training
 from spinegrade.training.fold_models import Cohort, FoldModels
-from spinegrade.training.job import infer_localiser, predict_grader, train_learner
 from spinegrade.training.jobs import PredictJob, Run, TrainJob
+from spinegrade.training.learn import train_learner
 from spinegrade.training.plan import Plan
 from spinegrade.training.record import FoldModel, Record
 from spinegrade.training.streams import Streams

@@ -8,11 +8,11 @@ import torch
 from learner_helpers import CPU, stand_ins
 from one_stage_helpers import samples_of, small, small_block, train, write_cohort
 from spinegrade.geometry.affine import to_mm
-from spinegrade.grade.volumes import kind
+from spinegrade.grade.volumes import apply, inputs
 from spinegrade.grade.volumes.answers import Looks, look, mean_answer
 from spinegrade.grade.volumes.canvas import CanvasGeometry
+from spinegrade.grade.volumes.network import build_network
 from spinegrade.grade.volumes.reading import read_packed
-from spinegrade.grade.volumes.task import build_network
 from spinegrade.models.one_stage_canal import CanalOutput
 from spinegrade.models.one_stage_foraminal import ForaminalOutput
 from spinegrade.names import PROBABILITY_COLUMNS
@@ -142,7 +142,7 @@ def networks_of(trained, settings):
     found = []
     for path in trained:
         weights, record = read_weights(path)
-        network = kind.network_of(settings, None, record, weights)
+        network = apply.network_of(settings, None, record, weights)
         network.load_state_dict(weights)
         found.append(network.eval())
     return found
@@ -151,9 +151,9 @@ def networks_of(trained, settings):
 def predicted(cohort, networks, settings=None, stacks=None, of=None):
     settings = settings or small("foraminal", training={"epochs": 1})
     stacks = load_stacks([cohort["stacks"]]) if stacks is None else stacks
-    opened = kind.Opened(stacks, None, None, None, None)
+    opened = inputs.Opened(stacks, None, None, None, None)
     of = of or everyone(cohort)
-    return kind.predict(settings, opened, stand_ins(networks, of), of.studies)
+    return apply.predict(settings, opened, stand_ins(networks, of), of.studies)
 
 
 def test_each_study_by_the_network_that_never_saw_it(cohort, trained):
@@ -212,7 +212,7 @@ def test_of_several_series_grades_are_averaged_and_points_taken_where_surest(
     cohort, trained, monkeypatch
 ):
     answers = iter(range(100))
-    real = kind.look
+    real = apply.look
 
     def told(*arguments, **more):
         number = next(answers)
@@ -223,7 +223,7 @@ def test_of_several_series_grades_are_averaged_and_points_taken_where_surest(
         return Looks(found._replace(grades=grades, confidence=found.confidence * 0 + number / 9),
                      None)  # fmt: skip
 
-    monkeypatch.setattr(kind, "look", told)
+    monkeypatch.setattr(apply, "look", told)
     networks = networks_of(trained, small("foraminal", training={"epochs": 1}))
     found = predicted(cohort, networks, of=everyone(cohort, ["s01"]))
     columns = list(PROBABILITY_COLUMNS)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from regressor_helpers import infer, small, small_block, train, write_spines
-from spinegrade.localise.coordinates import kind
+from spinegrade.localise.coordinates import apply
 from spinegrade.localise.coordinates.coordinates import from_targets, to_targets
 from spinegrade.localise.coordinates.regress import regress
 from spinegrade.localise.coordinates.samples import whole_look
@@ -73,7 +73,7 @@ def test_each_study_by_the_model_that_never_saw_it(
     # By hand: study s08 is new, so its points are the mean of both models'.
     settings = small(training=SHORT)
     expected = {"name": "net", "kind": "coordinates"}
-    network_of = partial(kind.network_of, settings, None)
+    network_of = partial(apply.network_of, settings, None)
     models = [load_model(path, expected, network_of, CPU) for path in trained]
     stacks = {(s.study, s.series): s for s in load_stacks([cohort["stacks"]])}
     look = whole_look(settings, (stacks["s08", "t1"], stacks["s08", "t2"]))

@@ -8,11 +8,11 @@ import pytest
 import torch
 from killing import Killed, killed_at
 from spinegrade.errors import SpinegradeError
-from spinegrade.grade.views import kind
+from spinegrade.grade.views import apply, inputs
 from spinegrade.grade.views.looks import plain_look, training_look
 from spinegrade.grade.views.mixing import Mixing, mixed
+from spinegrade.grade.views.network import build_network, logits_of
 from spinegrade.grade.views.stores import samples_of
-from spinegrade.grade.views.task import build_network, logits_of
 from spinegrade.tables.files import read_table, write_table
 from spinegrade.tables.labels import LABELS
 from spinegrade.tables.predictions import PREDICTIONS
@@ -217,8 +217,8 @@ def test_a_device_learns_and_predicts_as_the_cpu_does(tmp_path, cohort, architec
     settings = small(architecture, training=training)
     block = small_block(architecture, training=training)
     weights, record = read_weights(train(tmp_path, cohort, block, 0, device="cuda"))
-    opened = kind.Opened(None, SHAPES, None)
-    network = kind.network_of(settings, opened, record, weights)
+    opened = inputs.Opened(None, SHAPES, None)
+    network = apply.network_of(settings, opened, record, weights)
     network.load_state_dict(weights)
     network.eval()
     labels = read_table(cohort["labels"], LABELS)

@@ -11,11 +11,11 @@ import pytest
 import torch
 from learner_helpers import CPU, stand_ins
 from spinegrade.errors import SpinegradeError
-from spinegrade.grade.views import kind
+from spinegrade.grade.views import apply, inputs
 from spinegrade.grade.views.looks import plain_look
+from spinegrade.grade.views.network import build_network, logits_of
 from spinegrade.grade.views.samples import Batch
 from spinegrade.grade.views.stores import samples_of
-from spinegrade.grade.views.task import build_network, logits_of
 from spinegrade.names import PROBABILITY_COLUMNS
 from spinegrade.tables.files import read_table
 from spinegrade.tables.folds import FOLDS
@@ -79,11 +79,11 @@ class Counts(nn.Module):
 def test_each_study_by_its_own_fold_and_new_ones_by_the_mean_of_logits(cohort):
     settings = small()
     folds = {f"s{number:03d}": number % 2 for number in range(8)}
-    opened = kind.Opened(paths_of(cohort, settings), SHAPES, None)
+    opened = inputs.Opened(paths_of(cohort, settings), SHAPES, None)
     networks = [Counts(0), Counts(2)]
 
     def graded(of: Cohort) -> pd.DataFrame:
-        return kind.predict(settings, opened, stand_ins(networks, of), NAMES).predictions
+        return apply.predict(settings, opened, stand_ins(networks, of), NAMES).predictions
 
     table = graded(Cohort(NAMES, frozenset(["s008"]), folds))
     rows = samples(cohort, settings)

@@ -11,10 +11,11 @@ import torch
 from learner_helpers import CPU, engine, trained
 from safetensors.torch import load_file
 from spinegrade.errors import SpinegradeError
+from spinegrade.grade.views.network import logits_of
 from spinegrade.grade.views.samples import Samples
 from spinegrade.grade.views.settings import Settings, plan_of
 from spinegrade.grade.views.stores import samples_of
-from spinegrade.grade.views.task import ViewTask, graded_loss, logits_of
+from spinegrade.grade.views.task import ViewTask, graded_loss
 from spinegrade.tables.files import read_table, write_table
 from spinegrade.tables.labels import LABELS
 from spinegrade.tables.rois import ROIS

@@ -189,6 +189,24 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
         "epochs: 41",
         from_classifiers("small"),
     ),
+    "how a detector's answer is read": (
+        f"{PACKAGE}/localise/heatmap/decode.py",
+        r"\Z",
+        "\nFLOOR = 0.1\n",
+        from_detectors([], [], list(DETECTORS)),
+    ),
+    "how a kind of grader is asked": (
+        f"{PACKAGE}/grade/cells/apply.py",
+        r"\Z",
+        "\nTIMES = 1\n",
+        jobs("predict_classifier", CLASSIFIERS) | ENDS,
+    ),
+    "the training engine": (
+        f"{PACKAGE}/training/engine.py",
+        r"\Z",
+        "\nTIMES = 1\n",
+        from_detectors(list(DETECTORS), list(FOLDS), list(DETECTORS)),
+    ),
     "a classifier's architecture in another family": (
         f"{PACKAGE}/models/heatmap_unet.py",
         r"\Z",

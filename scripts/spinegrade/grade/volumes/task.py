@@ -16,12 +16,12 @@ from spinegrade.grade.volumes.answers import look
 from spinegrade.grade.volumes.augment import augment
 from spinegrade.grade.volumes.augmentation import augmentation_of
 from spinegrade.grade.volumes.flip import exchange_sides
+from spinegrade.grade.volumes.network import build_network
 from spinegrade.grade.volumes.reading import Packed, read_packed
 from spinegrade.grade.volumes.samples import OneStageSamples, mean_shape_of
 from spinegrade.grade.volumes.settings import Settings
 from spinegrade.losses.registry import build as build_loss
 from spinegrade.metrics.log_loss import mean_over_conditions
-from spinegrade.models.registry import build as build_model
 from spinegrade.training.task import Moment
 
 PARTS = {
@@ -29,11 +29,6 @@ PARTS = {
     "canal": ("heatmap", "points", "slices", "grade"),
 }
 """The parts of a target's loss, in the order of the history's columns."""
-
-
-def build_network(settings: Settings) -> nn.Module:
-    """The untrained network, its encoder's weights as ``encoder.pretrained`` says."""
-    return build_model(settings.architecture, **settings.network_options)
 
 
 class VolumeTask:

@@ -16,10 +16,10 @@ from spinegrade.localise.axial_levels.levels import (
     labels_of,
     read_slices,
 )
+from spinegrade.localise.axial_levels.network import build_network
 from spinegrade.localise.coordinates.augment import augment, plain
 from spinegrade.localise.coordinates.settings import Settings
 from spinegrade.losses.registry import build as build_loss
-from spinegrade.models.registry import build
 from spinegrade.training.task import Moment, mean_loss
 
 # As published: chances, and how far a cell of the distorted grid may shrink or grow.
@@ -29,17 +29,6 @@ _GRID_CELLS = 5
 _GRID_LIMIT = 0.9
 _HOLES = 8
 _HOLE_SHARES = (8 / 224, 32 / 224)
-
-
-def build_network(settings: Settings, pretrained: str | None) -> nn.Module:
-    """The untrained network, its backbone's weights as ``pretrained`` says."""
-    return build(
-        settings.architecture,
-        attention=settings.attention,
-        backbone=settings.backbone,
-        image_px=settings.image_px,
-        pretrained=pretrained,
-    )
 
 
 class LevelBatch(NamedTuple):

@@ -203,6 +203,11 @@ class Settings:
         return plain
 
 
+def kind_of(block: Mapping[str, Any]) -> str:
+    """The folder of the room ``localise`` that a regressor of this block is of."""
+    return LEVELS if block["kind"] == LEVELS else "coordinates"
+
+
 def settings_from_config(name: str, block: Mapping[str, Any]) -> Settings:
     """The regressor ``name`` from its block of the config, validated and with all defaults.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spinegrade.localise.heatmap.augment import Strength, augment
-from spinegrade.localise.heatmap.detector import build_network, normalised
+from spinegrade.localise.heatmap.network import build_network, normalised
 from spinegrade.localise.heatmap.offsets import Offsets
 from spinegrade.localise.heatmap.samples import Samples
 from spinegrade.localise.heatmap.settings import Settings

@@ -1,10 +1,10 @@
-"""Graders of single cells: crops around a cell's points add up to its grade."""
+"""What graders of single cells, whose crops add up to a grade predict."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,43 +12,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spinegrade.grade.cells.batches import BatchReader
-from spinegrade.grade.cells.cells import CELL_KEY, Cells, files_of_sets, load_cells
-from spinegrade.grade.cells.settings import CropShape, Settings, plan_of, settings_from_config
-from spinegrade.grade.cells.task import CellTask, network_of_weights, predict_cells
+from spinegrade.grade.cells.cells import CELL_KEY
+from spinegrade.grade.cells.inputs import Opened, open_inputs, settings_of
+from spinegrade.grade.cells.network import network_of_weights, predict_cells
+from spinegrade.grade.cells.settings import Settings, plan_of
 from spinegrade.names import PROBABILITY_COLUMNS
 from spinegrade.tables.files import check_table, empty_table
 from spinegrade.tables.predictions import PREDICTIONS
 from spinegrade.training.fold_models import FoldModels
-from spinegrade.training.jobs import Answers, PredictJob, TrainJob
+from spinegrade.training.jobs import Answers
 from spinegrade.training.precision import dtype_of
 from spinegrade.training.record import FoldModel, Record
 from spinegrade.training.task import Moment
 
-__all__ = ["STREAMS", "network_of", "open_inputs", "plan_of", "predict", "settings_of", "task"]
+__all__ = ["network_of", "open_inputs", "predict", "settings_of"]
 
-STREAMS = "cells"
-settings_of = settings_from_config
 _LOGGER = logging.getLogger("spinegrade")
-
-
-class Opened(NamedTuple):
-    """``cells`` of all shards with their crops, and the ``shapes`` of these; ``seed`` of looks."""
-
-    cells: Cells
-    shapes: dict[str, CropShape]
-    seed: int
-
-
-def open_inputs(settings: Settings, job: TrainJob | PredictJob) -> Opened:
-    """The crops of a job's roi sets, mapped."""
-    shapes = {name: CropShape(**shape) for name, shape in job.given["shapes"].items()}
-    files = files_of_sets(settings.roi_sets, job.inputs["arrays"], job.inputs["tables"])
-    return Opened(load_cells(settings.views, shapes, files), shapes, job.run.seed)
-
-
-def task(settings: Settings, opened: Opened, studies: Sequence[str]) -> CellTask:
-    """The graded cells of ``studies``."""
-    return CellTask(opened.cells, settings, opened.shapes, studies)
 
 
 def network_of(

@@ -1,66 +1,34 @@
-"""Graders of crops around points: the views of a study's cells, or of each of its levels."""
+"""What graders of crops around points, by study or by level predict."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from spinegrade.grade.views.inputs import Opened, open_inputs, settings_of
+from spinegrade.grade.views.network import build_network, logits_of
 from spinegrade.grade.views.samples import Samples
 from spinegrade.grade.views.settings import (
-    CropShape,
     Settings,
-    crop_shape,
     plan_of,
-    settings_from_config,
 )
-from spinegrade.grade.views.stores import StorePaths, samples_of
-from spinegrade.grade.views.task import ViewTask, build_network, logits_of
+from spinegrade.grade.views.stores import samples_of
 from spinegrade.grader_layout import cell_of
 from spinegrade.names import PROBABILITY_COLUMNS
-from spinegrade.tables.files import check_table, empty_table, read_table
-from spinegrade.tables.labels import LABELS
+from spinegrade.tables.files import check_table, empty_table
 from spinegrade.tables.predictions import PREDICTIONS
 from spinegrade.training.fold_models import FoldModels
-from spinegrade.training.jobs import Answers, PredictJob, TrainJob
+from spinegrade.training.jobs import Answers
 from spinegrade.training.precision import dtype_of
 from spinegrade.training.record import FoldModel, Record
 from spinegrade.training.task import Moment
 
-__all__ = ["STREAMS", "network_of", "open_inputs", "plan_of", "predict", "settings_of", "task"]
-
-STREAMS = "two_stage"
-settings_of = settings_from_config
-
-
-class Opened(NamedTuple):
-    """Where crops and sequences lie, their shapes, and the labels to learn from."""
-
-    paths: StorePaths
-    shapes: Mapping[str, CropShape]
-    labels: pd.DataFrame | None
-
-
-def open_inputs(settings: Settings, job: TrainJob | PredictJob) -> Opened:
-    """The stores and tables of a job."""
-    names = ("arrays", "tables", "slices", "sequences")
-    labels = job.inputs.get("labels")
-    return Opened(
-        StorePaths(*(list(job.inputs[name]) for name in names)),
-        {name: crop_shape(**shape) for name, shape in job.given["shapes"].items()},
-        read_table(labels[0], LABELS) if labels else None,
-    )
-
-
-def task(settings: Settings, opened: Opened, studies: Sequence[str]) -> ViewTask:
-    """The rows of ``studies``."""
-    samples = samples_of(settings, opened.shapes, opened.paths, studies, opened.labels)
-    return ViewTask(samples, settings, opened.shapes)
+__all__ = ["network_of", "open_inputs", "predict", "settings_of"]
 
 
 def network_of(

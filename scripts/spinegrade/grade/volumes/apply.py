@@ -1,81 +1,37 @@
-"""Graders of whole series, which find the points of a series and grade them at once."""
+"""What graders of whole series, which find points and grade them at once predict."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
 from spinegrade.grade.volumes.answers import Answer, look, mean_answer
-from spinegrade.grade.volumes.prepared import prepared_volumes
+from spinegrade.grade.volumes.inputs import Opened, open_inputs, settings_of
+from spinegrade.grade.volumes.network import build_network
 from spinegrade.grade.volumes.reading import read_packed
-from spinegrade.grade.volumes.samples import new_samples, stacks_by_study, training_samples
-from spinegrade.grade.volumes.settings import Settings, plan_of, settings_from_config
-from spinegrade.grade.volumes.store import Volumes
-from spinegrade.grade.volumes.task import VolumeTask, build_network
+from spinegrade.grade.volumes.samples import new_samples, stacks_by_study
+from spinegrade.grade.volumes.settings import Settings, plan_of
 from spinegrade.keypoint_rows import keypoint_table, no_series, point_rows, rejected_table
 from spinegrade.names import PROBABILITY_COLUMNS
 from spinegrade.runtime.progress import progress
-from spinegrade.tables.files import check_table, empty_table, read_table, read_tables
+from spinegrade.tables.files import check_table, empty_table
 from spinegrade.tables.keypoints import KEYPOINTS
-from spinegrade.tables.labels import LABELS
-from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
 from spinegrade.tables.predictions import PREDICTIONS
 from spinegrade.tables.rejected import REJECTED
 from spinegrade.training.fold_models import Cohort, FoldModels
-from spinegrade.training.jobs import Answers, PredictJob, TrainJob
+from spinegrade.training.jobs import Answers
 from spinegrade.training.precision import dtype_of
 from spinegrade.training.record import FoldModel, Record
 from spinegrade.training.task import Moment
-from spinegrade.volumes import Stack, load_stacks
+from spinegrade.volumes import Stack
 
-__all__ = ["STREAMS", "network_of", "open_inputs", "plan_of", "predict", "settings_of", "task"]
-
-STREAMS = "one_stage"
-settings_of = settings_from_config
-
-
-class Opened(NamedTuple):
-    """``stacks`` and their canvases (None: made when needed); landmarks and labels to learn from.
-
-    ``fold``: the one that is held out from a training, for messages.
-    """
-
-    stacks: list[Stack]
-    volumes: Volumes | None
-    landmarks: pd.DataFrame | None
-    labels: pd.DataFrame | None
-    fold: int | None
-
-
-def open_inputs(settings: Settings, job: TrainJob | PredictJob) -> Opened:
-    """The tables of a job, and its canvases, mapped."""
-    stacks, landmarks, labels = (job.inputs.get(n) for n in ("stacks", "landmarks", "labels"))
-    return Opened(
-        load_stacks(stacks),
-        prepared_volumes(stacks, job.inputs["volumes"], settings),
-        read_tables(list(landmarks), LOCATED_LANDMARKS) if landmarks else None,
-        read_table(labels[0], LABELS) if labels else None,
-        getattr(job, "fold", None),
-    )
-
-
-def task(settings: Settings, opened: Opened, studies: Sequence[str]) -> VolumeTask:
-    """The series of ``studies``."""
-    samples = training_samples(
-        *(settings.target, opened.stacks, opened.landmarks, opened.labels, studies),
-        canvas=settings.canvas_px,
-        fold=opened.fold,
-        partial_studies=settings.partial_studies,
-        volumes=opened.volumes,
-        network=settings.name,
-    )
-    return VolumeTask(samples, settings)
+__all__ = ["network_of", "open_inputs", "predict", "settings_of"]
 
 
 def network_of(

@@ -1,47 +1,38 @@
-"""The one driver: a fold of any learner from tables to weights, and predictions to tables.
+"""The driver of every training: a fold of a learner from tables to weights.
 
-A kind is the module ``spinegrade.<room>.<kind>.kind``, found by its name. It has
+A kind's module ``spinegrade.<room>.<kind>.learn``, found by name, has
 
 ``STREAMS``: the prefix of its random streams;
 ``settings_of(name, block)``: its settings, with ``select``, ``inner_share`` and ``as_dict()``;
 ``plan_of(settings, fold)``: the ``Plan`` of a fold;
 ``open_inputs(settings, job)``: tables read and stores mapped, once;
 ``task(settings, opened, studies)``: the ``Task`` of these studies' samples, empty where none has
-what is to be learnt;
-``network_of(settings, opened, record, weights)``: the network of stored weights, built without
-looking up pretrained ones;
-``predict(settings, opened, models, studies)``: what the models say of the studies.
+what is to be learnt.
 """
 
 from __future__ import annotations
 
 import logging
-from functools import partial
-from typing import Any
 
 import pandas as pd
-import torch
 
 from spinegrade.errors import SpinegradeError
-from spinegrade.keypoint_rows import write_found
 from spinegrade.runtime.files import write_text
-from spinegrade.runtime.seeds import stream_seed
 from spinegrade.runtime.torch_setup import prepare
-from spinegrade.tables.files import read_table, write_table
+from spinegrade.tables.files import read_table
 from spinegrade.tables.folds import FOLDS
-from spinegrade.tables.predictions import PREDICTIONS
 from spinegrade.tables.studies import STUDIES
 from spinegrade.training.checkpoint import Checkpoint, training_parts
 from spinegrade.training.engine import Training
-from spinegrade.training.fold_models import Cohort, FoldModels, read_cohort
 from spinegrade.training.fold_studies import fold_studies
-from spinegrade.training.jobs import PredictJob, TrainJob
+from spinegrade.training.jobs import TrainJob
 from spinegrade.training.kinds import kind_module
-from spinegrade.training.record import FoldModel, Record, load_model, save_weights
+from spinegrade.training.record import Record, save_weights
 from spinegrade.training.streams import Streams
 from spinegrade.training.task import Task
 
 _LOGGER = logging.getLogger("spinegrade")
+_WORDS = {"localise": "localiser", "grade": "grader"}
 
 
 def train_learner(job: TrainJob) -> None:
@@ -51,9 +42,9 @@ def train_learner(job: TrainJob) -> None:
     ``run.checkpoint_minutes``, and removes it once weights and history stand. Raises
     SpinegradeError where the fold is empty, or no study has what is to be learnt.
     """
-    kind, run = kind_of(job), job.run
+    kind, run = kind_module(job.room, job.kind, "learn"), job.run
     settings = kind.settings_of(job.name, job.block)
-    where = f"{job.room} learner {job.name}, fold {job.fold}"
+    where = f"{_WORDS[job.room]} {job.name}, fold {job.fold}"
     streams = Streams(run.seed, kind.STREAMS, job.name, job.fold)
     device = prepare(streams.start, run.math_threads, run.device)
     names = fold_studies(
@@ -110,72 +101,3 @@ def train_learner(job: TrainJob) -> None:
     save_weights(job.weights, outcome.weights, record)
     write_text(job.history, pd.DataFrame(outcome.history).to_csv(index=False))
     checkpoint.remove()
-
-
-def infer_localiser(job: PredictJob) -> None:
-    """Find the points of every usable study of one shard, each by models that never saw it.
-
-    What is not found is counted in the log and listed in the rejected table. Raises
-    SpinegradeError as ``FoldModels`` does.
-    """
-    kind, settings, cohort, device = _prediction(job)
-    opened = kind.open_inputs(settings, job)
-    models = models_of(kind, settings, opened, job, cohort, device)
-    found = kind.predict(settings, opened, models, cohort.studies)
-    write_found(job.name, *found, job.outputs["keypoints"], job.outputs["rejected"])
-
-
-def predict_grader(job: PredictJob) -> None:
-    """Grade every usable study of the cohort, each by models that never saw it.
-
-    Raises SpinegradeError as ``FoldModels`` does.
-    """
-    kind, settings, cohort, device = _prediction(job)
-    opened = kind.open_inputs(settings, job)
-    models = models_of(kind, settings, opened, job, cohort, device)
-    found = kind.predict(settings, opened, models, cohort.studies)
-    new = found.predictions["fold"].isna()
-    _LOGGER.info(
-        "%d studies predicted out of fold, %d new, %d without a prediction",
-        *(found.predictions[part]["study"].nunique() for part in (~new, new)),
-        len(set(cohort.studies) - set(found.predictions["study"])),
-    )
-    write_table(job.outputs["out_of_fold"], found.predictions[~new], PREDICTIONS)
-    write_table(job.outputs["new"], found.predictions[new], PREDICTIONS)
-    for name, (table, of_kind) in found.tables.items():
-        write_table(job.outputs[name], table, of_kind)
-
-
-def kind_of(job: TrainJob | PredictJob) -> Any:
-    """The module of a learner's kind."""
-    return kind_module(job.room, job.kind)
-
-
-def models_of(
-    kind: Any,
-    settings: Any,
-    opened: Any,
-    job: PredictJob,
-    cohort: Cohort,
-    device: torch.device,
-) -> FoldModels[FoldModel]:
-    """The learner's models; raises SpinegradeError as ``load_model`` and ``FoldModels`` do."""
-    expected = {key: getattr(job, key) for key in ("name", "room", "kind")}
-    models = [
-        load_model(
-            path,
-            {**expected, "select": settings.select},
-            partial(kind.network_of, settings, opened),
-            device,
-        )
-        for path in job.inputs["weights"]
-    ]
-    return FoldModels(job.name, models, cohort)
-
-
-def _prediction(job: PredictJob) -> tuple[Any, Any, Cohort, torch.device]:
-    """Kind, settings, cohort and device of a job."""
-    kind, run = kind_of(job), job.run
-    seed = stream_seed(run.seed, job.name, "predict") % 2**32
-    device = prepare(seed, run.math_threads, run.device)
-    return kind, kind.settings_of(job.name, job.block), read_cohort(job.inputs, job.shard), device
