@@ -21,21 +21,19 @@ include: "rules/cohort.smk"
 include: "rules/convert.smk"
 include: "rules/check.smk"
 include: "rules/shapes.smk"
-include: "rules/keypoints.smk"
-include: "rules/regressors.smk"
-include: "rules/rois.smk"
-include: "rules/classifiers.smk"
-include: "rules/one_stage.smk"
-include: "rules/two_stage.smk"
-include: "rules/ensemble.smk"
-include: "rules/systems.smk"
+include: "rules/train.smk"
+include: "rules/localise.smk"
+include: "rules/crop.smk"
+include: "rules/grade.smk"
+include: "rules/combine.smk"
 include: "rules/report.smk"
 include: "rules/dag.smk"
+include: "rules/systems.smk"
 
 
 rule all:
     default_target: True
     input:
         [] if LABELS_ALONE else out("report", "report.html"),
-        out("ensemble", "score.json"),
-        out("ensemble", "submission.csv"),
+        out("combine", "score.json"),
+        out("combine", "submission.csv"),

@@ -5,16 +5,19 @@ Usage, after a run:
 
 Every network trains each fold for the same seconds of one core (as many epochs as fit, by
 the time of a first epoch) and predicts out of fold; printed are the score, its ratio to the
-cross-fitted prior and the seconds taken. Options of the classifier's block in the
-config can be changed with --set key=value.
+cross-fitted prior and the seconds taken. Keys of the grader's block in the
+config can be changed with --set key=value, such as training.epochs=20.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 import time
 from dataclasses import replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,19 +30,17 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT / "scripts"))
 
 from spinegrade.crop.settings import roi_set_from_config  # noqa: E402
+from spinegrade.crop_shape import CropShape  # noqa: E402
 from spinegrade.grade.cells.cells import CELL_KEY, Cells, load_cells, log_prior  # noqa: E402
-from spinegrade.grade.cells.network import predict_cells  # noqa: E402
-from spinegrade.grade.cells.settings import (  # noqa: E402
-    CropShape,
-    Settings,
-    plan_of,
-    settings_from_config,
-)
+from spinegrade.grade.cells.looks import predict_cells  # noqa: E402
+from spinegrade.grade.cells.settings import Settings  # noqa: E402
 from spinegrade.grade.cells.task import CellTask  # noqa: E402
 from spinegrade.metrics.rsna2024 import score  # noqa: E402
 from spinegrade.names import PROBABILITY_COLUMNS  # noqa: E402
 from spinegrade.runtime.torch_setup import prepare  # noqa: E402
+from spinegrade.settings import check_settings  # noqa: E402
 from spinegrade.training.engine import Training  # noqa: E402
+from spinegrade.training.plan import Plan  # noqa: E402
 from spinegrade.training.streams import Streams  # noqa: E402
 from spinegrade.training.task import Moment  # noqa: E402
 
@@ -48,15 +49,12 @@ DEFAULT += ["resnet10t", "convnext_atto", "tf_efficientnet_lite0"]
 
 
 def load(results: Path, config: dict, settings: Settings) -> tuple[Cells, dict[str, CropShape]]:
-    """The crops of a run, for the classifier's views."""
-    sets = config["rois"]["sets"]
-    shapes = {
-        name: CropShape(**roi_set_from_config(name, sets[name]).shape_as_seen())
-        for name in settings.roi_sets
-    }
+    """The crops of a run, for the grader's views."""
+    sets = config["crop"]["sets"]
+    shapes = {name: roi_set_from_config(name, sets[name]).shape for name in settings.roi_sets}
     files = {}
     for name in settings.roi_sets:
-        tables = sorted((results / "rois" / name).glob("*/rois.parquet"))
+        tables = sorted((results / "crop" / name).glob("*/rois.parquet"))
         files[name] = ([path.with_name("rois.npy") for path in tables], tables)
     return load_cells(settings.views, shapes, files), shapes
 
@@ -82,12 +80,13 @@ def trained(
     cells: Cells,
     studies: pd.Series,
     fold: int,
+    plan: Plan,
     seed: int,
 ) -> Trained:
     """One fold trained on the cells of ``studies``."""
     task = CellTask(cells, settings, shapes, sorted(set(studies)))
     streams = Streams(seed, "cells", settings.name, fold)
-    training = Training(task, plan_of(settings, fold), streams, torch.device("cpu"))
+    training = Training(task, plan, streams, torch.device("cpu"))
     ends = [time.process_time()]
     for parts in training.batches():
         training.train_step(parts)
@@ -106,17 +105,18 @@ def measure(
     prior = out_of_fold.copy()
     device = torch.device("cpu")
     taken = 0.0
-    epochs = settings.epochs
+    epochs = settings.plan(0).epochs
     for fold in map(int, folds):
         inside = cells.table["study"][~np.isnan(fold_of) & (fold_of != fold)]
         outside = np.flatnonzero(fold_of == fold)
         if seconds > 0 and fold == folds[0]:
-            probe = trained(replace(settings, epochs=2), shapes, cells, inside, fold, seed)
+            short = replace(settings.plan(fold), epochs=2, validate_every=None)
+            probe = trained(settings, shapes, cells, inside, fold, short, seed)
             epochs = max(2, round(seconds / probe.second_epoch_s))
-        chosen = replace(settings, epochs=epochs, validate_every=0)
+        plan = replace(settings.plan(fold), epochs=epochs, validate_every=None)
         prepare(seed, 1, "cpu")
         began = time.process_time()
-        made = trained(chosen, shapes, cells, inside, fold, seed)
+        made = trained(settings, shapes, cells, inside, fold, plan, seed)
         taken += (time.process_time() - began) / len(folds)
         task, at = made.training.task, Moment(device, made.training.dtype)
         out_of_fold[outside] = predict_cells(
@@ -134,19 +134,20 @@ def main() -> None:
     parser.add_argument("results", type=Path)
     parser.add_argument("backbones", nargs="*", default=DEFAULT)
     parser.add_argument("--config", type=Path, default=PROJECT / "workflow_config.yaml")
-    parser.add_argument("--classifier", default=None)
+    parser.add_argument("--learner", default="small", help="a grader of cells")
     parser.add_argument("--seconds", type=float, default=60.0, help="a fold; 0: epochs as given")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
-    config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
-    name = arguments.classifier or next(iter(config["classifiers"]))
-    block = dict(config["classifiers"][name])
+    config = check_settings(yaml.safe_load(arguments.config.read_text(encoding="utf-8")))
+    name, block = arguments.learner, config["learners"][arguments.learner]
     for change in arguments.set:
-        key, _, value = change.partition("=")
-        block[key] = yaml.safe_load(value)
+        path, _, value = change.partition("=")
+        *above, key = path.split(".")
+        reduce(getitem, above, block)[key] = yaml.safe_load(value)
     for backbone in arguments.backbones:
-        settings = settings_from_config(name, {**block, "backbone": backbone})
+        block["model"]["encoder"]["backbone"] = backbone
+        settings = Settings(name, copy.deepcopy(block))
         cells, shapes = load(arguments.results, config, settings)
         found = measure(settings, shapes, cells, arguments.seconds, arguments.seed)
         known = (cells.table["grade"].notna() & cells.table["fold"].notna()).to_numpy()

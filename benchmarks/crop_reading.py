@@ -43,7 +43,6 @@ from spinegrade.crop.build import Jitter, crop_shard
 from spinegrade.crop.sequences import axial_stacks, sequence_table, write_slices
 from spinegrade.crop.settings import RoiSet, roi_set_from_config, sequence_from_config
 from spinegrade.grade.cells.cells import open_store
-from spinegrade.grade.cells.settings import CropShape
 from spinegrade.names import KAGGLE_SERIES, SUBARTICULAR, kaggle_condition, kaggle_level
 from spinegrade.phantom.study import PhantomSettings, make_study
 from spinegrade.runtime.arrays import open_array
@@ -59,7 +58,7 @@ LEAST_S = 0.2
 LEAST = {NpzVolume: 5, NpzCrops: 5, Pngs: 5, Dicom: 100}
 RECESS = {
     "detector": "annotated",
-    "conditions": [SUBARTICULAR],
+    "conditions": ["subarticular"],
     "in_plane": {
         **{"unit": "frame_stretched", "size": 128, "output_px": 128},
         **{"margin_px": 0, "frame_px": 720},
@@ -125,9 +124,7 @@ def recess_items(cohort: Cohort, folder: Path) -> tuple[list[Item], Readers]:
     folder.mkdir()
     np.save(folder / "rois.npy", crops, allow_pickle=False)
     write_table(folder / "rois.parquet", table, ROIS)
-    store, table = open_store(
-        CropShape(**roi_set.shape_as_seen()), [folder / "rois.npy"], [folder / "rois.parquet"]
-    )
+    store, table = open_store(roi_set.shape, [folder / "rois.npy"], [folder / "rois.parquet"])
     items = []
     for stack in cohort.stacks:
         own = table[(table["series"] == stack.series) & (table["stack"] == stack.stack)]

@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 PROJECT = Path(__file__).resolve().parents[1]
-SUBMISSION = Path("results/phantom_lumbar/ensemble/submission.csv")
+SUBMISSION = Path("results/phantom_lumbar/combine/submission.csv")
 
 
 def memory_mb(process: psutil.Process) -> float:

@@ -4,7 +4,7 @@
 
 For each finished run, and for made-up cohorts of growing size (seven of the members of
 ensemble_speed.py), the plain mean of the members and the cross-fitted ensemble minus it, as it is
-fitted and shrunk. docs/ensemble.md has the figures.
+fitted and shrunk. docs/experiments.md has the figures.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def finished_run(folder: Path) -> Board:
     members = {
         room.name: read_tables([str(room / f"{part}.parquet") for part in ("oof", "new")],
                                PREDICTIONS)
-        for room in sorted((folder / "classifiers").iterdir())
+        for room in sorted(path.parent for path in (folder / "grade").glob("*/oof.parquet"))
     }  # fmt: skip
     fold = fold.reindex(everyone)
     return gather(labels, fold, cross_fitted_prior(labels, fold)[0], members)

@@ -6,7 +6,7 @@
 
 Members are made up: noisy, correlated, differently good, over-confident or timid; a fifth of them
 are outside tables (CSV) that serve one condition. Timed is the whole stage, from the tables on the
-disk to the written ones, with and without leave-one-out. docs/ensemble.md has the figures.
+disk to the written ones, with and without leave-one-out. docs/benchmarks.md has the figures.
 """
 
 from __future__ import annotations

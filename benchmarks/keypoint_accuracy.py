@@ -56,7 +56,7 @@ def main() -> None:
     transitional = points.groupby("study")["anatomy"].first().isin(["four_lumbar", "six_lumbar"])
     affines = affines_of(load_stacks(sorted(results.glob("convert/*/stacks.parquet"))))
     rows = []
-    for folder in sorted(path.parent for path in results.glob("keypoints/*/fold_0")):
+    for folder in sorted(path.parent for path in results.glob("localise/*/fold_0")):
         shards = [path for path in folder.glob("*.parquet") if path.stem.isdigit()]
         keypoints = read_tables(sorted(shards), KEYPOINTS)
         errors = point_errors(keypoints, points, affines)

@@ -1,6 +1,6 @@
 """Seconds to read a batch of one-stage volumes from a mapped file of canvases.
 
-    python benchmarks/one_stage_reading.py results/<cohort>/one_stage/canvases/<canvas>/0.npy
+    python benchmarks/one_stage_reading.py results/<cohort>/grade/canvases/<canvas>/0.npy
 
 Runs of ``--slices`` slices from random places are joined into batches, as training joins volumes,
 ``--batches`` times; the median and the 90th percentile are told, and what a second reads.

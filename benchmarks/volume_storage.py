@@ -241,7 +241,7 @@ def milliseconds(values: list[float]) -> str:
 
 def roi_bytes() -> int:
     """Bytes of one study's crops under the default configuration, with every cell cropped."""
-    sets = yaml.safe_load((PROJECT / "workflow_config.yaml").read_text())["rois"]["sets"]
+    sets = yaml.safe_load((PROJECT / "workflow_config.yaml").read_text())["crop"]["sets"]
     total = 0
     for name, block in sets.items():
         roi_set = roi_set_from_config(name, block)

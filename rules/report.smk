@@ -1,29 +1,15 @@
-# Every stage whose work the report may show: one script a rule, of its name.
-STAGES = sorted(
-    stage
-    for stage in {path.stem for path in (PROJECT / "scripts").glob("*.py")}
-    if stage not in ("check_cohort", "draw_dag")
-    and (NETWORKS or "one_stage" not in stage)
-    and (GRADERS or "two_stage" not in stage)
-    and (SEQUENCES or stage != "crop_sequences")
-    and (REGRESSORS or "regressor" not in stage)
-    and (PROJECTIONS or stage not in ("fit_projection", "project_keypoints"))
-)
-# A run with models.from trains nothing: it has no histories and fits no shape of its own.
-HISTORIES = (
-    []
-    if APPLY
-    else [
-        *expand(
-            out("keypoints", "{name}", "fold_{fold}", "history.csv"), name=DETECTORS, fold=FOLDS
-        ),
-        *expand(
-            out("classifiers", "{name}", "fold_{fold}", "history.csv"),
-            name=CLASSIFIERS,
-            fold=FOLDS,
-        ),
-    ]
-)
+from spinegrade.learner_settings import that_decides
+
+# Rules without a job in this report's run: what they are made with is not told.
+PREDICTING = {rule for rule, names in PREDICTED_BY.items() if {*names} & {*MEMBERS}}
+IDLE = {
+    *("check_cohort", "draw_dag", "fit_system_blend", "compare", "write_system_report"),
+    *({"predict_grader", "predict_points_and_grades"} - PREDICTING),
+    *(() if "predict_points_and_grades" in PREDICTING else ("prepare_canvases",)),
+    *(() if USED["sequences"] else ("crop_sequences",)),
+    *(() if {*PROJECTIONS} & {*USED["finders"]} else ("fit_projection", "project_keypoints")),
+    "measure_grader",
+}
 
 
 rule write_report:
@@ -36,31 +22,24 @@ rule write_report:
             *shards_of(out("convert", "{shard}", "rejected.parquet")),
             *shards_of(out("convert", "{shard}", "landmarks_rejected.parquet")),
             *expand(
-                out("keypoints", "{name}", "{shard}.rejected.parquet"),
-                name=DETECTORS,
+                out("localise", "{name}", "{shard}.rejected.parquet"),
+                name=USED["finders"],
                 shard=SHARDS,
             ),
         ],
         stacks=shards_of(out("convert", "{shard}", "stacks.parquet")),
         landmarks=shards_of(out("convert", "{shard}", "landmarks.parquet")),
         keypoints=expand(
-            out("keypoints", "{name}", "{shard}.parquet"), name=DETECTORS, shard=SHARDS
+            out("localise", "{name}", "{shard}.parquet"), name=USED["finders"], shard=SHARDS
         ),
-        crop_tables=expand(
-            out("rois", "{name}", "{shard}", "rois.parquet"),
-            name=ROI_SETS,
-            shard=SHARDS,
-        ),
-        crop_arrays=expand(
-            out("rois", "{name}", "{shard}", "rois.npy"),
-            name=ROI_SETS,
-            shard=SHARDS,
-        ),
-        histories=HISTORIES,
-        probabilities=out("ensemble", "probabilities.parquet"),
-        prior=out("ensemble", "prior.parquet"),
-        score=out("ensemble", "score.json"),
-        filled=out("ensemble", "filled.csv"),
+        crop_tables=crop_files(USED["sets"], "rois.parquet"),
+        crop_arrays=crop_files(USED["sets"], "rois.npy"),
+        # A run with models.from trains nothing: it has no histories and fits no shape of its own.
+        histories=[] if APPLY else histories_of(TRAINED_HERE),
+        probabilities=out("combine", "probabilities.parquet"),
+        prior=out("combine", "prior.parquet"),
+        score=out("combine", "score.json"),
+        filled=out("combine", "filled.csv"),
         mean_shape=[] if APPLY else out("shapes", "mean_shape.png"),
         truth=TRUTH,
     output:
@@ -77,18 +56,19 @@ rule write_report:
         runtime=30,
     params:
         fingerprint=fingerprint_of("write_report"),
-        code=code_fingerprint(
-            "write_report",
-            resources=REPORT_RESOURCES,
-        ),
+        code=code_fingerprint("write_report", resources=REPORT_RESOURCES),
         cohort=COHORT,
         kind=config["cohort"]["kind"],
         options=config["report"],
         seed=config["runtime"]["seed"],
-        # The whole configuration is printed in the report: any key that changes, changes it.
-        config=config,
+        # The configuration is printed in the report: a key that changes, changes it.
+        config=that_decides(config),
         benchmarks=f"{RESULTS}/benchmarks",
-        fingerprints={stage: code_fingerprint(stage) for stage in STAGES},
+        fingerprints=lambda w: {
+            rule.name: code_fingerprint(Path(rule.script).stem)
+            for rule in workflow.rules
+            if rule.script and rule.name not in IDLE
+        },
     message:
         "Writing the report"
     script:

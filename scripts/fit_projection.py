@@ -7,7 +7,7 @@ from spinegrade.runtime.stage import run_stage
 def main(job):
     """Measure the steps and write them."""
     fit_projection(
-        name=job.wildcards.detector,
+        name=job.wildcards.projection,
         fold=int(job.wildcards.fold),
         studies_path=job.input.studies,
         folds_path=job.input.folds,

@@ -7,7 +7,7 @@ from spinegrade.runtime.stage import run_stage
 def main(job):
     """Project the points and write them with what was not found."""
     project_keypoints(
-        name=job.wildcards.detector,
+        name=job.wildcards.projection,
         shard=int(job.wildcards.shard),
         studies_path=job.input.studies,
         folds_path=job.input.folds or None,

@@ -5,14 +5,15 @@ Every keyword of JSON Schema that the schemas use has its words here.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from jsonschema.exceptions import ValidationError
 
+from spinegrade.near_names import near
+from spinegrade.setting_moves import Problem, renamed
 from spinegrade.setting_values import choices_of, types_of
 
 _TYPES = {
@@ -24,13 +25,6 @@ _TYPES = {
     "boolean": "true or false",
     "null": "null",
 }
-
-
-class Problem(NamedTuple):
-    """What is wrong with a setting: the path of its ``key``, and ``text``, a sentence on it."""
-
-    key: str
-    text: str
 
 
 def problem_of(block: str, error: ValidationError) -> Problem:
@@ -80,8 +74,10 @@ def unknown_key(where: str, key: object, known: Iterable[str]) -> str:
     before, colon, after = name.partition(":")
     if colon and before in known:
         return f"{what}; a colon needs a space after it: {before}: {after}"
-    close = difflib.get_close_matches(name, known, 1)
-    hint = f"; did you mean {close[0]}?" if close else "."
+    if moved := renamed(where, name):
+        return f"{what}; it is now {moved}. Allowed: {', '.join(known)}"
+    close = near(name, known)
+    hint = f"; did you mean {close}?" if close else "."
     return f"{what}{hint} Allowed: {', '.join(known)}"
 
 
@@ -173,6 +169,8 @@ def _shown(value: object) -> str:
 def _remedy(schema: dict[str, Any], value: object) -> str:
     """What to do about a value of the wrong type, where it is likely known."""
     types = types_of(schema)
+    if isinstance(value, str) and (close := near(value, schema.get("enum", ()))):
+        return f"; did you mean {close}?"
     if "string" in types and not isinstance(value, (str, list, dict)) and value is not None:
         return f"; write it in quotes: '{_shown(value)}'"
     if "array" in types and isinstance(value, (str, int, float)):

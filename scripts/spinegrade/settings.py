@@ -1,47 +1,35 @@
 """The configuration, validated whole before anything runs.
 
-One schema file a top-level block (resources/schemas/config/<block>.yaml, JSON Schema 2020-12).
-A room's rules get only the smallest piece that they need, through ``params``.
+One schema per top-level block, and one per kind of learner (``schemas``). A room's rules get only
+the smallest piece that they need, through ``params``.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonschema import Draft202012Validator
 
 from spinegrade.errors import SpinegradeError
+from spinegrade.near_names import unknown_name
+from spinegrade.schemas import (
+    SCHEMA_FOLDER,
+    drop_removed,
+    fill_defaults,
+    load_schema,
+    unshared,
+)
+from spinegrade.setting_moves import Problem, moved_keys
 from spinegrade.setting_sentences import (
-    Problem,
     not_a_block,
     not_finite,
     problem_of,
     unknown_key,
 )
 from spinegrade.setting_values import read_text_values
-
-SCHEMA_FOLDER = Path(__file__).resolve().parents[2] / "resources" / "schemas" / "config"
-
-
-def _fill_defaults(schema: dict[str, Any], value: Any) -> None:
-    if not isinstance(value, dict):
-        return
-    for key, part in schema.get("properties", {}).items():
-        if key not in value and "default" in part:
-            value[key] = part["default"]
-        if part.get("format") == "path" and isinstance(value.get(key), str):
-            # No shell has read it. A Path would change what is no file, such as docker://image.
-            value[key] = os.path.expanduser(value[key])  # noqa: PTH111
-        if key in value:
-            _fill_defaults(part, value[key])
-    extra = schema.get("additionalProperties")
-    if isinstance(extra, dict):
-        for key in value.keys() - schema.get("properties", {}).keys():
-            _fill_defaults(extra, value[key])
+from spinegrade.training.kinds import room_of_kind
 
 
 def _not_finite(where: str, value: Any) -> list[Problem]:
@@ -55,39 +43,64 @@ def _not_finite(where: str, value: Any) -> list[Problem]:
     return []
 
 
-def _problems_of(block: str, schema: dict[str, Any], value: Any) -> list[Problem]:
-    if not isinstance(value, dict):
-        return [Problem(block, not_a_block(block, value))]
-    problems = _not_finite(block, value)
+def _checked(where: str, schema: dict[str, Any], value: Any) -> list[Problem]:
+    """Fill ``value`` in place and say what is wrong with it."""
+    if schema["type"] == "object" and not isinstance(value, dict):
+        return [Problem(where, not_a_block(where, value))]
+    drop_removed(schema, value)
+    fill_defaults(schema, value)
+    read_text_values(schema, value)
     found = Draft202012Validator(schema).iter_errors(value)
-    return problems + [problem_of(block, error) for error in found]
+    return [problem_of(where, error) for error in found]
+
+
+def _learner_problems(learners: Any) -> list[Problem]:
+    """What is wrong with each learner by the schema of its kind."""
+    if not isinstance(learners, dict):
+        return []
+    schemas, problems = {}, []
+    for name, block in learners.items():
+        where, kind = f"learners.{name}", block.get("kind") if isinstance(block, dict) else None
+        if not isinstance(block, dict):
+            continue
+        if kind not in room_of_kind():
+            text = unknown_name(f"{where}.kind", kind, room_of_kind(), "a folder with a kind.py")
+            problems.append(Problem(f"{where}.kind", text))
+            continue
+        if kind not in schemas:
+            schemas[kind] = load_schema(f"learners/{kind}")
+        problems += _checked(where, schemas[kind], block)
+    return problems
 
 
 def check_settings(config: dict[str, Any]) -> dict[str, Any]:
     """Validate ``config`` in place, fill the schemas' defaults, and return it.
 
-    Where a schema says ``format: path``, a leading ~ becomes the user's home.
-    Text that is meant as a number, true, false or null becomes one (``setting_values``).
+    Where a schema says ``format: path``, a leading ~ becomes the user's home. Text that is meant
+    as a number, true, false or null becomes one (``setting_values``). A named thing that is null is
+    removed.
 
     Raises SpinegradeError (SETTINGS) that lists every offending key with its path, its value and
-    what is allowed; its ``key`` is the first one's.
+    what is allowed; its ``key`` is the first one's. Keys of earlier versions are answered with
+    the key that took their place.
     """
-    blocks = {path.stem: path for path in sorted(SCHEMA_FOLDER.glob("*.yaml"))}
-    problems: list[Problem] = []
+    blocks = [path.stem for path in sorted(SCHEMA_FOLDER.glob("*.yaml"))]
+    problems = moved_keys(config)
     for key in config:
-        if key not in blocks:
+        if key not in blocks and not any(one.key.split(".")[0] == key for one in problems):
             problems.append(Problem(str(key), unknown_key("", key, blocks)))
-    for block, path in blocks.items():
-        schema = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for block in blocks:
+        schema = load_schema(block)
         if block not in config:
             if "default" not in schema:
                 text = f"the block {block} is missing and must be given"
                 problems.append(Problem(block, text))
                 continue
             config[block] = schema["default"]
-        _fill_defaults(schema, config[block])
-        read_text_values(schema, config[block])
-        problems += _problems_of(block, schema, config[block])
+        config[block] = unshared(config[block])
+        problems += _checked(block, schema, config[block])
+        problems += _not_finite(block, config[block])
+    problems += _learner_problems(config.get("learners"))
     problems += _contradictions(config) if not problems else []
     if problems:
         listed = "\n".join(f"  - {problem.text}" for problem in problems)

@@ -36,7 +36,7 @@ from spinegrade.runtime.run_lock import NAME, read_record, release_dead
 from spinegrade.runtime.run_record import read_run_config, record_file, runs_in
 from spinegrade.runtime.run_view import read_run, table_of
 
-SUBMISSION = "ensemble/submission.csv"
+SUBMISSION = "combine/submission.csv"
 
 
 def begun_last() -> Path:

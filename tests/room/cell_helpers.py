@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from learner_blocks import filled, merged
 from learner_helpers import predict_grades, train_fold
 from roi_helpers import SHAPE, write_crops
-from spinegrade.grade.cells.settings import Settings, settings_from_config
+from spinegrade.grade.cells.settings import Settings
 from spinegrade.names import FORAMINAL, SPINAL
 from spinegrade.tables.files import read_table, write_table
 from spinegrade.tables.folds import FOLDS
@@ -22,20 +22,20 @@ KIND = ("grade", "cells")
 
 
 def small_block(**more: Any) -> dict[str, Any]:
-    """The block of a grader of cells."""
+    """The block of a grader of cells; blocks of ``more`` are merged, but for ``reads``."""
     block = {
-        "views": {SPINAL: ["canal", "canal_axial"], FORAMINAL: ["foramen"]},
-        "backbone": "test_resnet",
-        "epochs": 2,
-        "batch_size": 16,
-        "validate_every": 2,
+        "kind": "cells",
+        "reads": {"canal": ["canal", "canal_axial"], "foraminal": ["foramen"]},
+        "model": {"encoder": {"backbone": "test_resnet"}},
+        "training": {"epochs": 2, "batch_size": 16, "validate_every": 2},
     }
-    return {**block, **more}
+    whole = {"reads": more.pop("reads")} if "reads" in more else {}
+    return filled({**merged(block, more), **whole}, "small")
 
 
 def small(**more: Any) -> Settings:
     """Settings of the same."""
-    return settings_from_config("small", small_block(**more))
+    return Settings("small", small_block(**more))
 
 
 def write_cohort(folder: Path, studies: int = 6, folds: int = 3) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def inputs_of(cohort: dict[str, Any], names: Sequence[str] = tuple(SHAPES)) -> d
 
 def given_of(names: Sequence[str] = tuple(SHAPES)) -> dict[str, Any]:
     """Shapes of the roi sets as a job has them."""
-    return {"shapes": {name: asdict(SHAPES[name]) for name in names}}
+    return {"shapes": {name: SHAPES[name]._asdict() for name in names}}
 
 
 def train(

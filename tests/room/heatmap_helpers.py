@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from keypoint_helpers import write_canal_cohort
+from learner_blocks import filled
 from learner_helpers import infer_points, train_fold
-from spinegrade.settings import SCHEMA_FOLDER, _fill_defaults
 
 __all__ = ["KIND", "NAME", "infer", "inputs_of", "small_block", "train", "write_canal_cohort"]
 
@@ -18,22 +17,21 @@ KIND = ("localise", "heatmap")
 
 def small_block(**training: Any) -> dict[str, Any]:
     """The block of a localiser of canal points; ``training`` keys are merged."""
+    given = {"epochs": 50, "batch_size": 2, "checkpoint_epochs": 2, "learning_rate": 0.02}
     block: dict[str, Any] = {
-        "target": "canal",
-        "architecture": {"name": "heatmap_unet", "width": 8, "depth": 3},
-        "grid": {"slices": 6, "rows": 32, "cols": 16, "pixel_mm": 5.0, "slice_mm": 5.0},
-        "training": {"epochs": 50, "batch_size": 2, "checkpoint_epochs": 2, "learning_rate": 0.02},
-        "augmentation": {"shift_mm": 6, "scale": 0.05, "slice_shift_mm": 3, "slice_scale": 0},
+        "kind": "heatmap",
+        "finds": "canal",
+        "model": {"name": "heatmap_unet", "width": 8, "depth": 3},
+        "input": {"slices": 6, "rows": 32, "cols": 16, "pixel_mm": 5.0, "slice_mm": 5.0},
+        "training": given | training,
+        "augment": {"shift_mm": 6, "scale": 0.05, "slice_shift_mm": 3, "slice_scale": 0},
     }
-    config = {"detectors": {NAME: block}}
-    _fill_defaults(yaml.safe_load((SCHEMA_FOLDER / "keypoints.yaml").read_text()), config)
-    block["training"] |= training
-    return block
+    return filled(block, NAME)
 
 
 def inputs_of(cohort: dict[str, str]) -> dict[str, list[str]]:
     """Tables of a cohort as a job has them."""
-    return {name: [cohort[name]] for name in ("studies", "folds", "stacks")}
+    return {name: [cohort[name]] for name in ("studies", "folds", "stacks")} | {"levels": []}
 
 
 def train(

@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from spinegrade.training.apply import infer_localiser, predict_grader
 from spinegrade.training.engine import Training
 from spinegrade.training.fold_models import Cohort, FoldModels
+from spinegrade.training.job import train_learner
 from spinegrade.training.jobs import PredictJob, Run, TrainJob
-from spinegrade.training.learn import train_learner
 from spinegrade.training.plan import Plan
+from spinegrade.training.predict_job import infer_localiser, predict_grader
 from spinegrade.training.record import FoldModel, Record
+from spinegrade.training.stage_jobs import INPUTS
 from spinegrade.training.streams import Streams
 from spinegrade.training.task import Task
 
 CPU = torch.device("cpu")
+NO_INPUTS: dict[str, Sequence[str]] = dict.fromkeys(INPUTS, ())
 RUN = Run(seed=5, math_threads=1, device="cpu", checkpoint_minutes=5.0, code="a")
 
 
@@ -37,7 +39,7 @@ def train_fold(
     """
     weights = folder / f"{name}_{fold}.safetensors"
     files = (str(weights), str(weights.with_suffix(".csv")), str(weights.with_suffix(".pt")))
-    train_learner(TrainJob(*kind, name, fold, block, given or {}, inputs, *files,
+    train_learner(TrainJob(*kind, name, fold, block, given or {}, {**NO_INPUTS, **inputs}, *files,
                            RUN._replace(**run)))  # fmt: skip
     return weights
 
@@ -55,7 +57,9 @@ def infer_points(
         "keypoints": str(folder / f"{name}.parquet"),
         "rejected": str(folder / f"{name}.rejected.parquet"),
     }
-    infer_localiser(PredictJob(*kind, name, 0, block, given or {}, inputs, outputs, RUN))
+    infer_localiser(
+        PredictJob(*kind, name, 0, block, given or {}, {**NO_INPUTS, **inputs}, outputs, RUN)
+    )
     return outputs["keypoints"], outputs["rejected"]
 
 
@@ -71,7 +75,9 @@ def predict_grades(
     """Paths of what a grader predicts, by name; ``more`` outputs of its kind."""
     names = ("out_of_fold", "new", *more)
     outputs = {one: str(folder / f"{name}_{one}.parquet") for one in names}
-    predict_grader(PredictJob(*kind, name, None, block, given or {}, inputs, outputs, RUN))
+    predict_grader(
+        PredictJob(*kind, name, None, block, given or {}, {**NO_INPUTS, **inputs}, outputs, RUN)
+    )
     return outputs
 
 

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from keypoint_helpers import affine_of, stack_row, write_stack
+from learner_blocks import filled, merged
 from learner_helpers import predict_grades, train_fold
 from spinegrade.geometry.affine import to_mm
 from spinegrade.grade.volumes.samples import OneStageSamples, training_samples
-from spinegrade.grade.volumes.settings import Settings, settings_from_config
+from spinegrade.grade.volumes.settings import Settings
 from spinegrade.names import LUMBAR_LEVELS
-from spinegrade.settings import check_settings
 from spinegrade.tables.files import read_table, write_table
 from spinegrade.tables.labels import LABELS
 from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
@@ -23,32 +22,29 @@ from spinegrade.tables.named import kind_named
 from spinegrade.targets import TARGETS
 from spinegrade.volumes import load_stacks
 
-PROJECT = Path(__file__).resolve().parents[2]
 SMALL = {
-    "encoder": {"backbone": "test_resnet"},
-    "decoder": {"widths": [12, 8, 8], "head_channels": 8},
-    "canvas_px": 64,
-    "image_px": 64,
+    "kind": "volumes",
+    "model": {"encoder": {"backbone": "test_resnet"}, "widths": [12, 8, 8]},
+    "input": {"canvas_px": 64, "image_px": 64},
     "training": {"epochs": 2, "batch_size": 3, "learning_rate": 0.002, "checkpoint_epochs": 1},
 }
-
-
-def filled(block: dict[str, Any], name: str = "net") -> dict[str, Any]:
-    """A network's block with all defaults, as the workflow has it."""
-    config = yaml.safe_load((PROJECT / "workflow_config.yaml").read_text())
-    config["one_stage"] = {"networks": {name: block}}
-    return check_settings(config)["one_stage"]["networks"][name]
+OF_TARGET = {"foraminal": {"feature_channels": 8}, "canal": {"z_channels": 8}}
 
 
 def small_block(target: str, **more: Any) -> dict[str, Any]:
-    """The block of a network of the target for tests; ``training`` keys are merged."""
-    training = {**SMALL["training"], **more.pop("training", {})}
-    return filled({**SMALL, "target": target, **more, "training": training})
+    """The block of a network of the target for tests; blocks of ``more`` are merged."""
+    name = f"one_stage_{target}"
+    own = {
+        "grades": target,
+        "model": {"name": name, **OF_TARGET[target]},
+        "training": {"loss": {"name": name}},
+    }
+    return filled(merged(merged(SMALL, own), more))
 
 
 def small(target: str, **more: Any) -> Settings:
     """Settings of the same."""
-    return settings_from_config("net", small_block(target, **more))
+    return Settings("net", small_block(target, **more))
 
 
 def write_cohort(

@@ -7,26 +7,39 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from keypoint_helpers import affine_of, stack_row, write_stack
+from learner_blocks import filled, merged
 from learner_helpers import infer_points, train_fold
 from spinegrade.geometry.affine import to_mm, to_pixels
-from spinegrade.localise.coordinates.settings import Settings, settings_from_config
+from spinegrade.localise.coordinates.settings import Settings
 from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL, SUBARTICULAR
-from spinegrade.settings import check_settings
 from spinegrade.tables.files import write_table
 from spinegrade.tables.named import kind_named
 from spinegrade.volumes import Stack
 
-PROJECT = Path(__file__).resolve().parents[2]
 SMALL: dict[str, Any] = {
-    "kind": "sagittal_3d",
-    "backbone": "test_resnet",
-    "frame_px": 32,
-    "image_px": 32,
-    "depth": 32,
+    "kind": "coordinates",
+    "model": {"encoder": {"backbone": "test_resnet"}},
+    "input": {"frame_px": 32, "image_px": 32},
     "training": {"epochs": 2, "batch_size": 4, "learning_rate": 0.003, "checkpoint_epochs": 1},
 }
+# What was published for each way of looking.
+VIEWS: dict[str, dict[str, Any]] = {
+    "sagittal_slice": {"finds": "canal", "training": {"loss": {"weight": 512}}},
+    "axial_slice": {
+        "finds": "subarticular",
+        "input": {"in_plane": 512},
+        "training": {"loss": {"distance": "smooth_l1", "weight": 1 / 128}},
+    },
+    "sagittal_stack": {
+        "finds": ["foraminal", "canal"],
+        "sees": "stack",
+        "model": {"name": "volume_regressor"},
+        "input": {"depth": 32, "in_plane": 4, "along": 16},
+        "training": {"loss": {"distance": "smooth_l1"}},
+    },
+}
+VIEWS["axial_stack"] = {**VIEWS["sagittal_stack"], "finds": "subarticular"}
 # By condition and side the place (x, y) in mm from the canal's middle; +x is the patient's left.
 PLACES = {
     (SPINAL, "central"): (0.0, 0.0),
@@ -38,27 +51,14 @@ PLACES = {
 LEVEL_MM = 22.0
 
 
-def filled(block: dict[str, Any], name: str = "net", room: str = "regressors") -> dict[str, Any]:
-    """A block with all defaults, as the workflow has it."""
-    config = yaml.safe_load((PROJECT / "workflow_config.yaml").read_text())
-    config["keypoints"][room] = {name: block}
-    return check_settings(config)["keypoints"][room][name]
+def small(view: str = "sagittal_stack", **more: Any) -> Settings:
+    """Settings of a localiser for tests; blocks of ``more`` are merged."""
+    return Settings("net", small_block(view, **more))
 
 
-def small(name: str = "net", **more: Any) -> Settings:
-    """Settings of a regressor for tests; ``training`` keys are merged."""
-    return settings_from_config(name, small_block(name, **more))
-
-
-def small_block(name: str = "net", **more: Any) -> dict[str, Any]:
+def small_block(view: str = "sagittal_stack", **more: Any) -> dict[str, Any]:
     """The block of the same."""
-    kind = more.get("kind", "sagittal_3d")
-    if kind == "sagittal_3d":
-        more.setdefault("inputs", ["t1", "t2"])
-    if kind == "sagittal_2d":
-        more["depth"] = None
-    training = {**SMALL["training"], **more.pop("training", {})}
-    return filled({**SMALL, **more, "training": training}, name)
+    return filled(merged(merged(SMALL, VIEWS[view]), more))
 
 
 def spine_points(middle: np.ndarray) -> pd.DataFrame:
@@ -164,8 +164,7 @@ def write_spines(
 
 def kind_of(block: dict[str, Any]) -> tuple[str, str]:
     """Room and kind of the learner of a block."""
-    levels = block["kind"] == "axial_levels"
-    return "localise", "axial_levels" if levels else "coordinates"
+    return "localise", block["kind"]
 
 
 def train(
@@ -187,12 +186,11 @@ def infer(
     weights: list[str],
     block: dict[str, Any],
     name: str = "net",
-    xy_from: str | None = None,
     xy_weights: list[str] | None = None,
 ) -> tuple[str, str]:
     """Find the points of the cohort's shard; paths of the keypoints and of the rejected."""
     inputs = inputs_of(cohort) | {"weights": weights, "xy_weights": xy_weights or []}
-    return infer_points(folder, kind_of(block), name, block, inputs, {"xy_from": xy_from})
+    return infer_points(folder, kind_of(block), name, block, inputs)
 
 
 def inputs_of(cohort: dict[str, str]) -> dict[str, list[str]]:

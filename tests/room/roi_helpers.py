@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from spinegrade.grade.cells.settings import CropShape
+from spinegrade.crop_shape import CropShape
 from spinegrade.names import LUMBAR_CELLS
 from spinegrade.tables.files import write_table
 from spinegrade.tables.rois import ROIS
 
-SHAPE = CropShape(slices=3, slice_margin=1, pixels=24, margin_px=4)
+SHAPE = CropShape(slices=3, slice_margin=1, rows=24, cols=24, margin_px=4)
 
 
 def blob(grade: int, draws: np.random.Generator, shape: CropShape = SHAPE) -> np.ndarray:

@@ -21,13 +21,12 @@ from cell_helpers import (
     write_tables,
 )
 from learner_helpers import CPU, train_fold
-from roi_helpers import SHAPE, write_crops
+from roi_helpers import write_crops
 from spinegrade.errors import SpinegradeError
 from spinegrade.grade.cells.batches import BatchReader
 from spinegrade.grade.cells.cells import Cells, files_of_sets, load_cells, log_prior, loss_weights
-from spinegrade.grade.cells.settings import CropShape, check_classifiers
 from spinegrade.grade.cells.task import CellTask
-from spinegrade.names import FORAMINAL, PROBABILITY_COLUMNS, SPINAL, SUBARTICULAR
+from spinegrade.names import FORAMINAL, PROBABILITY_COLUMNS, SPINAL
 from spinegrade.tables.files import read_table, write_table
 from spinegrade.tables.folds import FOLDS
 from spinegrade.tables.rois import ROIS
@@ -71,8 +70,9 @@ def test_a_cell_without_one_of_its_views_is_kept(tmp_path):
     views = {SPINAL: ["canal", "canal_axial"]}
     few = load_cells(views, SHAPES, files)
     assert len(few.table) == 20 and (few.rows["canal_axial"] == -1).sum() == 10
-    task = CellTask(few, small(views=views), SHAPES, ["s001", "s002"])
-    batch = BatchReader(few, small(views=views)).read(np.arange(20)).seen(SHAPES, CPU)
+    reads = {"canal": ["canal", "canal_axial"]}
+    task = CellTask(few, small(reads=reads), SHAPES, ["s001", "s002"])
+    batch = BatchReader(few, small(reads=reads)).read(np.arange(20)).seen(SHAPES, CPU)
     assert len(batch.crops["canal"]) == 20 and len(batch.crops["canal_axial"]) == 10
     assert batch.heads["canal_axial"].tolist() == [1] * 10
     assert task.network()(*batch).shape == (20, 3)
@@ -112,7 +112,7 @@ def test_what_no_crop_taught_gets_no_row(tmp_path, cohort, cells, caplog):
         for path, table in zip(bare, tables, strict=True):
             write_table(path, read_table(table, ROIS).assign(grade=pd.NA), ROIS)
         crops[name] = (arrays, bare)
-    untaught, block = {**cohort, "crops": crops}, small_block(epochs=1)
+    untaught, block = {**cohort, "crops": crops}, small_block(training={"epochs": 1})
     models = [train(tmp_path, untaught, block, fold) for fold in range(3)]
     out_of_fold, new = predict(tmp_path, untaught, block, models)
     assert len(out_of_fold) == 6 * 10 and len(new) == 10
@@ -128,7 +128,8 @@ def test_what_no_crop_taught_gets_no_row(tmp_path, cohort, cells, caplog):
 def test_a_small_network_learns_the_size_of_a_disc(tmp_path):
     crops = write_crops(tmp_path, "canal", [SPINAL], 36, new_studies=0)
     made = {"crops": crops, **write_tables(tmp_path, 36, 3, new_studies=0)}
-    block = small_block(views={SPINAL: ["canal"]}, epochs=12, batch_size=32, validate_every=5)
+    training = {"epochs": 12, "batch_size": 32, "validate_every": 5}
+    block = small_block(reads={"canal": ["canal"]}, training=training)
     files, shapes = inputs_of(made, ["canal"]), given_of(["canal"])
     path = train_fold(tmp_path, KIND, "small", 0, block, files, shapes)
     history = pd.read_csv(path.with_suffix(".csv"))
@@ -138,7 +139,7 @@ def test_a_small_network_learns_the_size_of_a_disc(tmp_path):
     learnable = load_cells({SPINAL: ["canal"]}, SHAPES, crops)
     folds = read_table(made["folds"], FOLDS)
     inside, outside = (
-        CellTask(learnable, small(views={SPINAL: ["canal"]}), SHAPES, list(studies))
+        CellTask(learnable, small(reads={"canal": ["canal"]}), SHAPES, list(studies))
         for studies in (folds["study"][folds["fold"] != 0], folds["study"][folds["fold"] == 0])
     )
     prior = np.exp(log_prior(inside.table))[learnable.condition, learnable.level][outside.places]
@@ -149,8 +150,8 @@ def test_a_small_network_learns_the_size_of_a_disc(tmp_path):
 
 @pytest.mark.parametrize("pooling", ["channels", "attention", "gru"])
 def test_three_ways_to_pool_slices(tmp_path, cohort, cells, pooling):
-    head = {} if pooling == "channels" else {"hidden": 8}
-    block = small_block(pooling=pooling, head=head, epochs=1, dropout=0.1)
+    head = {"name": f"slice_{pooling}"} | ({} if pooling == "channels" else {"hidden": 8})
+    block = small_block(model={**head, "dropout": 0.1}, training={"epochs": 1})
     paths = [train(tmp_path, cohort, block, fold) for fold in range(3)]
     out_of_fold, new = predict(tmp_path, cohort, block, paths)
     keys = ["study", "condition", "level", "side"]
@@ -160,7 +161,7 @@ def test_three_ways_to_pool_slices(tmp_path, cohort, cells, pooling):
     pd.testing.assert_frame_equal(both, cells.table[keys])
     np.testing.assert_allclose(new[list(PROBABILITY_COLUMNS)].sum(axis=1), 1)
     assert "prior" in read_weights(paths[0])[0], "which prediction needs"
-    other = small_block(backbone="test_vit2", pooling=pooling, head=head)
+    other = small_block(model={**head, "encoder": {"backbone": "test_vit2"}})
     with pytest.raises(SpinegradeError, match="not the weights of small as configured"):
         predict(tmp_path, cohort, other, paths)
 
@@ -179,24 +180,6 @@ def test_the_digest_tells_every_crop_of_the_training(cells):
     arrays[shard][row - store.starts[shard], 0, 0, 0] ^= 1
     stores = {**cells.stores, "canal": replace(store, arrays=arrays)}
     assert digest_of(replace(cells, stores=stores)) != before
-
-
-def test_backbones_must_exist_and_views_fit_the_roi_sets():
-    serves = {"canal": [SPINAL], "foramen": [FORAMINAL]}
-    other = CropShape(3, 1, 32, 4)
-    block = {"views": {SPINAL: ["canal"]}, "backbone": "test_resnet"}
-    check_classifiers({"a": block}, SHAPES, serves)
-    with pytest.raises(SpinegradeError, match=r"a\.backbone is 'resnet81'.*resnet18"):
-        check_classifiers({"a": {**block, "backbone": "resnet81"}}, SHAPES, serves)
-    with pytest.raises(SpinegradeError, match="names 'kanal': there is no such roi set"):
-        check_classifiers({"a": {**block, "views": {SPINAL: ["kanal"]}}}, SHAPES, serves)
-    with pytest.raises(SpinegradeError, match="'foramen', which crops only"):
-        check_classifiers({"a": {**block, "views": {SUBARTICULAR: ["foramen"]}}}, SHAPES, serves)
-    views = {SPINAL: ["canal"], FORAMINAL: ["foramen"]}
-    shapes = {"canal": SHAPE, "foramen": other}
-    with pytest.raises(SpinegradeError, match="share_encoder is true, but"):
-        check_classifiers({"a": {**block, "views": views}}, shapes, serves)
-    check_classifiers({"a": {**block, "views": views, "share_encoder": False}}, shapes, serves)
 
 
 def test_files_are_grouped_set_by_set():

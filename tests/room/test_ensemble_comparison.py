@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from refusals import refused
-from spinegrade.combine.comparison import compare_blends
+from spinegrade.combine.compare import compare_blends
 from spinegrade.names import LUMBAR_CELLS, PROBABILITY_COLUMNS
 from spinegrade.runtime.files import read_json
 from spinegrade.tables.files import write_table

@@ -256,7 +256,7 @@ def test_bad_members_are_refused() -> None:
     with refused("COMBINE_ONE_FOLD"):
         board = board_of(labels, fold)
         fit_combinations(replace(board, fold=np.minimum(board.fold, 0)))
-    with refused("MEMBER_UNKNOWN", "nett", "net", key="ensemble.members"):
+    with refused("MEMBER_UNKNOWN", "nett", "net", key="combine.members"):
         chosen_members(["nett"], {"net": {}})
     assert chosen_members("all", {"a": 1, "b": 2}) == (["a", "b"], [])
     with refused("WEIGHTS_MEMBER_MISSING", "'net'"):

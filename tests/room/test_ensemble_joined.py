@@ -136,7 +136,7 @@ def test_a_finished_run_with_a_table_is_applied_as_it_was_fitted(run: Path) -> N
     with refused("WEIGHTS_MEMBER_MISSING", "'mate'"):
         apply()
     other = ("WEIGHTS_OF_ANOTHER_BLEND", weights, "logits", "probabilities")
-    with refused(*other, key="ensemble.blend"):
+    with refused(*other, key="combine.blend"):
         apply(SETTINGS, mate=mate)
     # Files from before there was a choice of blend were fitted on probabilities, and are read so.
     old = read_json(weights)
@@ -146,7 +146,7 @@ def test_a_finished_run_with_a_table_is_applied_as_it_was_fitted(run: Path) -> N
         del part["pruned"]
     write_json(weights, old)
     assert apply(SETTINGS, mate=mate)["blend"] == "probabilities"
-    with refused(*other, key="ensemble.blend"):
+    with refused(*other, key="combine.blend"):
         apply(mate=mate)
     # A member that lost its weight need not be there.
     for part in old["all_folds"].values():
@@ -187,7 +187,7 @@ def test_weights_that_fit_ensemble_did_not_write_are_refused(
 
 
 def test_a_table_may_not_take_a_classifiers_name(run: Path) -> None:
-    with refused("MEMBER_NAME_TAKEN", "'net'", key="ensemble.outside"):
+    with refused("MEMBER_NAME_TAKEN", "'net'", key="combine.outside"):
         fit_ensemble(
             run / "labels.parquet",
             run / "folds.parquet",
@@ -200,7 +200,7 @@ def test_a_table_may_not_take_a_classifiers_name(run: Path) -> None:
 
 
 def test_unknown_words_are_refused() -> None:
-    with refused("COMBINE_WORD", "'logit'", "logits", key="ensemble.blend"):
+    with refused("COMBINE_WORD", "'logit'", "logits", key="combine.blend"):
         FitSettings(blend="logit")
-    with refused("COMBINE_WORD", "'often'", "never", key="ensemble.calibration"):
+    with refused("COMBINE_WORD", "'often'", "never", key="combine.calibration"):
         FitSettings(calibration="often")

@@ -153,11 +153,11 @@ def test_names_and_files_are_checked_before_anything_runs(tmp_path: Path) -> Non
     assert chosen_members("all", ["a"], ["b"]) == (["a"], ["b"])
     assert chosen_members(["b"], ["a"], ["b", "c"]) == ([], ["b"])
     for name in ("a", "prior", "ensemble"):
-        with refused("MEMBER_NAME_TAKEN", key=f"ensemble.outside.{name}"):
+        with refused("MEMBER_NAME_TAKEN", key=f"combine.outside.{name}"):
             chosen_members("all", ["a"], [name])
-    with refused("MEMBER_UNKNOWN", "['d']", "['a']", "['b']", key="ensemble.members"):
+    with refused("MEMBER_UNKNOWN", "['d']", "['a']", "['b']", key="combine.members"):
         chosen_members(["d"], ["a"], ["b"])
-    with refused("OUTSIDE_NO_FILE", "none.csv", key="ensemble.outside.b.path"):
+    with refused("OUTSIDE_NO_FILE", "none.csv", key="combine.outside.b.path"):
         check_files({"b": {"path": str(tmp_path / "none.csv")}})
     with refused("OUTSIDE_UNREADABLE", "none.csv"):
         content_digest(tmp_path / "none.csv")
@@ -182,6 +182,6 @@ def test_names_and_files_are_checked_before_anything_runs(tmp_path: Path) -> Non
 )
 def test_the_configuration_is_refused_by_key(block: dict, key: str, value: object) -> None:
     config = yaml.safe_load((SCHEMA_FOLDER.parents[2] / "workflow_config.yaml").read_text())
-    config["ensemble"] |= block
-    with refused("SETTINGS", value, key=f"ensemble.{key}"):
+    config["combine"] |= block
+    with refused("SETTINGS", value, key=f"combine.{key}"):
         check_settings(config)

@@ -12,7 +12,6 @@ from spinegrade.errors import SpinegradeError
 from spinegrade.localise.heatmap.axial import candidates_of, find_axial
 from spinegrade.localise.heatmap.levels import LevelPlace, guide_weights, level_places
 from spinegrade.localise.heatmap.offsets import fit_offsets
-from spinegrade.localise.heatmap.settings import check_detectors
 from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL
 from spinegrade.targets import TARGETS
 from spinegrade.training.fold_models import Cohort, FoldModels
@@ -161,24 +160,3 @@ def test_a_training_study_without_a_fold_is_refused_unless_models_are_foreign() 
     with pytest.raises(SpinegradeError, match="study s: a training study without a fold"):
         FoldModels("d", [], Cohort(["s"], frozenset(), {})).of("s")
     assert FoldModels("d", [], Cohort(["s"], frozenset("s"), None)).of("s") == ([], "d:mean")
-
-
-def test_detectors_that_do_not_fit_together_are_refused() -> None:
-    sagittal = {"target": "canal", "levels_from": [], "architecture": {"name": "heatmap_unet"}}
-    sagittal |= {"grid": {"slices": 16}}
-    upright = sagittal | {"target": "subarticular", "levels_from": ["t2"], "grid": {"slices": 3}}
-    check_detectors({"t2": sagittal, "ax": upright})
-    for change, message in [
-        ({"levels_from": ["tt2"]}, r"keypoints.detectors.ax.levels_from names 'tt2'.*mean t2\?"),
-        ({"levels_from": []}, r"ax.levels_from is empty.*allowed: t2"),
-        ({"grid": {"slices": 4}}, r"ax.grid.slices is 4.*odd"),
-        ({"architecture": {"name": "unet"}}, r"no architecture named 'unet'"),
-    ]:
-        with pytest.raises(SpinegradeError, match=message):
-            check_detectors({"t2": sagittal, "ax": upright | change})
-    foramina = sagittal | {"target": "foraminal"}
-    check_detectors({"t1": foramina, "t2": sagittal | {"levels_from": ["t1"]}})
-    with pytest.raises(SpinegradeError, match=r"t2.levels_from names 't2'.*Allowed: t1"):
-        check_detectors({"t1": foramina, "t2": sagittal | {"levels_from": ["t2"]}})
-    with pytest.raises(SpinegradeError, match="only a canal detector can be guided"):
-        check_detectors({"t1": foramina | {"levels_from": ["t2"]}, "t2": sagittal})

@@ -9,6 +9,7 @@ import pytest
 from heatmap_helpers import NAME, infer, small_block, train, write_canal_cohort
 from spinegrade.localise.heatmap.measure import measure_keypoints, summary
 from spinegrade.localise.heatmap.samples import training_samples
+from spinegrade.localise.heatmap.settings import Settings
 from spinegrade.metrics.points import affines_of, point_errors
 from spinegrade.runtime.files import read_json
 from spinegrade.tables.files import read_table
@@ -56,7 +57,7 @@ def test_a_study_without_landmarks_is_left_out_and_listed(
     _, paths = cohort
     landmarks = read_table(paths["located_landmarks"], LOCATED_LANDMARKS)
     samples = training_samples(
-        small_block(),
+        Settings(NAME, small_block()),
         load_stacks([paths["stacks"]]),
         landmarks[landmarks["study"] != "s02"],
         ["s00", "s02", "s04"],

@@ -28,9 +28,8 @@ from spinegrade.tables.folds import FOLDS
 from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
 from spinegrade.tables.named import kind_named
 from spinegrade.tables.rois import ROIS
-from spinegrade.training import learn
+from spinegrade.training import job
 from spinegrade.training.average import MovingAverage
-from spinegrade.training.kinds import module_of
 from spinegrade.training.record import read_weights
 
 UPDATE = (MovingAverage, "update")
@@ -87,7 +86,7 @@ KINDS = {
     ),
     "cells": Kind(
         cell_helpers.write_cohort,
-        cell_helpers.small_block(dropout=0.3, drop_path=0.2),
+        cell_helpers.small_block(model={"dropout": 0.3, "encoder": {"drop_path": 0.2}}),
         cell_helpers.train,
         cell_helpers.predict,
         4,
@@ -96,9 +95,8 @@ KINDS = {
     "views": Kind(
         two_stage_helpers.write_cohort,
         two_stage_helpers.small_block(
-            encoder=dict(DROPPED),
-            dropout=0.3,
-            augmentation={"mixup": 0.5},
+            model={"encoder": DROPPED, "dropout": 0.3},
+            augment={"mixup": 0.5},
             training={"batch_size": 2},
         ),
         two_stage_helpers.train,
@@ -109,7 +107,7 @@ KINDS = {
     "volumes": Kind(
         lambda folder: one_stage_helpers.write_cohort(folder, "foraminal", 8),
         one_stage_helpers.small_block(
-            "foraminal", encoder=dict(DROPPED), training={"batch_size": 2}
+            "foraminal", model={"encoder": DROPPED}, training={"batch_size": 2}
         ),
         one_stage_helpers.train,
         one_stage_helpers.predict,
@@ -146,8 +144,8 @@ def test_a_training_that_is_stopped_ends_in_the_same_bytes(
     expected = made[0].read_bytes(), made[0].with_suffix(".csv").read_bytes()
     moments = {
         "killed": (killed_at, *UPDATE, kind.steps + 2, kind.steps + 1),
-        "before_the_weights": (killed_at, learn, "save_weights", 1, 2 * kind.steps),
-        "before_the_history": (killed_at, learn, "write_text", 1, 2 * kind.steps),
+        "before_the_weights": (killed_at, job, "save_weights", 1, 2 * kind.steps),
+        "before_the_history": (killed_at, job, "write_text", 1, 2 * kind.steps),
         "told_to_end": (told_to_end_at, *UPDATE, 1, 1),
         "told_at_an_end": (told_to_end_at, *UPDATE, kind.steps, kind.steps),
     }
@@ -211,9 +209,7 @@ def test_a_fold_with_nothing_to_learn_from_is_refused(tmp_path: Path, tried: tup
         empty = table.assign(grade=pd.NA) if kind.labels == "labels" else table.iloc[:0]
         write_table(tmp_path / "empty.parquet", empty, of_kind)
         bare = {**cohort, kind.labels: str(tmp_path / "empty.parquet")}
-    with pytest.raises(
-        SpinegradeError, match=r"(localiser|grader) \w+, fold 1: none of the \d+ studies to"
-    ):
+    with pytest.raises(SpinegradeError, match=r"learner \w+, fold 1: none of the \d+ studies to"):
         kind.train(tmp_path, bare, kind.block, 1)
 
 
@@ -255,7 +251,7 @@ def test_a_checkpoint_of_another_training_is_refused_by_name(
     caplog.set_level("INFO")
     for run, given, block, words in cases:
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            killed_at(patch, learn, "save_weights", 1)
+            killed_at(patch, job, "save_weights", 1)
             kind.train(tmp_path, cohort, once, 0)
         caplog.clear()
         kind.train(tmp_path, given, block, 0, **run)
@@ -266,9 +262,8 @@ STOPPED = """
 import json, os, signal, sys
 from pathlib import Path
 import heatmap_helpers as helpers
-from spinegrade.training import learn
+from spinegrade.training import job
 from spinegrade.training.average import MovingAverage
-from spinegrade.training.kinds import module_of
 update, calls = MovingAverage.update, []
 def stopped(*arguments):
     calls.append(1)
@@ -301,10 +296,3 @@ def test_a_process_that_is_ended_goes_on_in_the_same_bytes(
     caplog.set_level("INFO")
     assert kind.train(folder, cohort, kind.block, 0).read_bytes() == expected
     assert f"goes on after epoch 1 of 2 and {done} of 3 steps" in caplog.text
-
-
-def test_an_unknown_kind_of_learner_is_refused_with_those_that_are_known() -> None:
-    assert module_of("grade", "cells", "learn") == "spinegrade.grade.cells.learn"
-    with pytest.raises(SpinegradeError, match="cells, views, volumes") as caught:
-        module_of("grade", "../cells", "learn")
-    assert caught.value.code == "NAME_UNKNOWN"

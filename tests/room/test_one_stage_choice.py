@@ -64,8 +64,8 @@ def test_the_choice_loss_by_hand(cohort):
     grades[:2] = -1
     grades[0, 0], grades[0, 1], grades[1, 5] = 2, 0, 1
     choosing = replace(samples, grades=grades).of(["s00", "s01"])
-    with_tta = replace(settings, tta="left_right")
-    task, at = VolumeTask(choosing, with_tta), Moment(CPU, torch.float32)
+    mirrored = small("foraminal", select="published", looks=["plain", "mirrored"])
+    task, at = VolumeTask(choosing, mirrored), Moment(CPU, torch.float32)
     net = task.network().eval()
     p = [look(net, *read_packed(choosing, np.array([k]))[:2], settings, at) for k in range(2)]
     first, second = (one.final.grades[0] for one in p)

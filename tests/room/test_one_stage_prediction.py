@@ -8,13 +8,13 @@ import torch
 from learner_helpers import CPU, stand_ins
 from one_stage_helpers import samples_of, small, small_block, train, write_cohort
 from spinegrade.geometry.affine import to_mm
-from spinegrade.grade.volumes import apply, inputs
+from spinegrade.grade.volumes import predict as kind
 from spinegrade.grade.volumes.answers import Looks, look, mean_answer
 from spinegrade.grade.volumes.canvas import CanvasGeometry
-from spinegrade.grade.volumes.network import build_network
 from spinegrade.grade.volumes.reading import read_packed
 from spinegrade.models.one_stage_canal import CanalOutput
 from spinegrade.models.one_stage_foraminal import ForaminalOutput
+from spinegrade.models.registry import build
 from spinegrade.names import PROBABILITY_COLUMNS
 from spinegrade.tables.files import read_table
 from spinegrade.tables.folds import FOLDS
@@ -101,13 +101,13 @@ def test_canal_confidence_is_that_in_the_plane_times_that_along_the_slices():
 
 @pytest.mark.parametrize("target", ["foraminal", "canal"])
 def test_a_mirrored_patient_has_the_mirrored_answer_under_left_right(target, cohort, canal_cohort):
-    settings = small(target, tta="left_right")
+    settings = small(target, looks=["plain", "mirrored"])
     samples = samples_of(cohort if target == "foraminal" else canal_cohort, settings)
     torch.manual_seed(3)
-    network = build_network(settings).eval()
+    network = build(settings.model_name, **settings.network_options()).eval()
     slices, lengths, *_ = read_packed(samples, np.array([0, 1]))
     turned = torch.cat([part.flip(0) for part in slices.split(lengths)])
-    with_tta = [look(network, s, lengths, settings, AT) for s in (slices, turned)]
+    with_tta = [look(network, s, lengths, settings, AT, True) for s in (slices, turned)]
     mirror = list(settings.points.mirror)
     own, other = (one.final for one in with_tta)
     np.testing.assert_allclose(own.points[..., :2], other.points[:, mirror, :2], atol=1e-4)
@@ -142,7 +142,7 @@ def networks_of(trained, settings):
     found = []
     for path in trained:
         weights, record = read_weights(path)
-        network = apply.network_of(settings, None, record, weights)
+        network = kind.network_of(settings, None, record, weights)
         network.load_state_dict(weights)
         found.append(network.eval())
     return found
@@ -151,13 +151,13 @@ def networks_of(trained, settings):
 def predicted(cohort, networks, settings=None, stacks=None, of=None):
     settings = settings or small("foraminal", training={"epochs": 1})
     stacks = load_stacks([cohort["stacks"]]) if stacks is None else stacks
-    opened = inputs.Opened(stacks, None, None, None, None)
+    opened = kind.Opened(stacks, None)
     of = of or everyone(cohort)
-    return apply.predict(settings, opened, stand_ins(networks, of), of.studies)
+    return kind.predict(settings, opened, stand_ins(networks, of), of.studies)
 
 
 def test_each_study_by_the_network_that_never_saw_it(cohort, trained):
-    settings = small("foraminal", training={"epochs": 1}, tta="left_right")
+    settings = small("foraminal", training={"epochs": 1}, looks=["plain", "mirrored"])
     networks = networks_of(trained, settings)
     found = predicted(cohort, networks, settings)
     table, keypoints = found.predictions, found.tables["keypoints"][0]
@@ -176,7 +176,7 @@ def test_each_study_by_the_network_that_never_saw_it(cohort, trained):
 
     def grades(network, study):
         made = training_like(stacks[study, "1"], settings)
-        return look(network, made, [8], settings, AT).final.grades[0]
+        return look(network, made, [8], settings, AT, True).final.grades[0]
 
     columns = list(PROBABILITY_COLUMNS)
     s03 = table[table["study"] == "s03"][columns].to_numpy()
@@ -212,7 +212,7 @@ def test_of_several_series_grades_are_averaged_and_points_taken_where_surest(
     cohort, trained, monkeypatch
 ):
     answers = iter(range(100))
-    real = apply.look
+    real = kind.look
 
     def told(*arguments, **more):
         number = next(answers)
@@ -223,7 +223,7 @@ def test_of_several_series_grades_are_averaged_and_points_taken_where_surest(
         return Looks(found._replace(grades=grades, confidence=found.confidence * 0 + number / 9),
                      None)  # fmt: skip
 
-    monkeypatch.setattr(apply, "look", told)
+    monkeypatch.setattr(kind, "look", told)
     networks = networks_of(trained, small("foraminal", training={"epochs": 1}))
     found = predicted(cohort, networks, of=everyone(cohort, ["s01"]))
     columns = list(PROBABILITY_COLUMNS)

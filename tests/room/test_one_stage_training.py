@@ -14,14 +14,14 @@ from spinegrade.grade.volumes.answers import look
 from spinegrade.grade.volumes.prepared import prepare_volumes
 from spinegrade.grade.volumes.reading import read_packed
 from spinegrade.grade.volumes.samples import OneStageSamples
-from spinegrade.grade.volumes.settings import Settings, plan_of
+from spinegrade.grade.volumes.settings import Settings
 from spinegrade.grade.volumes.task import VolumeTask
 from spinegrade.training.engine import Training
 from spinegrade.training.task import Moment
 
 
 def trainer_of(samples: OneStageSamples, settings: Settings) -> Training:
-    return engine(VolumeTask(samples, settings), plan_of(settings, 0), prefix="one_stage")
+    return engine(VolumeTask(samples, settings), settings.plan(0), prefix="one_stage")
 
 
 @pytest.fixture(autouse=True)
@@ -50,15 +50,12 @@ def test_volumes_are_packed_in_the_order_asked_for(cohort):
 # Four studies outside fold 1 in batches of at most three: two steps an epoch, six in all. Dropped
 # paths draw from the global generator, augmentation from streams of its own.
 DISTURBED = {
-    "encoder": {"backbone": "test_resnet", "drop_path": 0.3},
+    "model": {"encoder": {"drop_path": 0.3}},
     "training": {
         "epochs": 2,
-        "finish": {
-            "epochs": 1,
-            "learning_rate": 0.0005,
-            "frozen_statistics": True,
-            "only_last_block": True,
-        },
+        "stages": [
+            {"epochs": 1, "learning_rate": 0.0005, "frozen": ["statistics", "all_but_last_block"]}
+        ],
     },
 }
 
@@ -105,7 +102,7 @@ def test_parts_count_by_their_weight(cohort):
 def test_it_learns_where_the_dots_are(target, epochs, cohort, canal_cohort):
     training = {"learning_rate": 0.01, "epochs": epochs, "batch_size": 2, "average_decay": 0.9}
     still = {"align": 0, "homography": 0, "disturb": 0, "cutout": 0, "brightness_contrast": 0}
-    settings = small(target, training=training, augmentation=still)
+    settings = small(target, training=training, augment=still)
     tables = cohort if target == "foraminal" else canal_cohort
     samples = samples_of(tables, settings).of(["s00", "s01", "s02", "s03"])
     trainer = trainer_of(samples, settings)
@@ -123,7 +120,7 @@ def test_it_learns_where_the_dots_are(target, epochs, cohort, canal_cohort):
 
 def before_the_finish(cohort, finish: dict, **training):
     """A trainer at the end of its only other epoch, and the batches that are left."""
-    settings = small("foraminal", training={"epochs": 1, "finish": finish, **training})
+    settings = small("foraminal", training={"epochs": 1, "stages": [finish], **training})
     trainer = trainer_of(samples_of(cohort, settings), settings)
     batches = trainer.batches()
     while trainer.epoch == 0:
@@ -133,7 +130,7 @@ def before_the_finish(cohort, finish: dict, **training):
 
 @pytest.mark.parametrize("only", [True, False])
 def test_a_finish_of_the_last_block_alone_keeps_the_rest(cohort, only):
-    finish = {"epochs": 1, "learning_rate": 0.0005, "only_last_block": only}
+    finish = {"epochs": 1, "learning_rate": 0.0005, "frozen": ["all_but_last_block"] * only}
     trainer, batches = before_the_finish(cohort, finish)
     before = {n: p.detach().clone() for n, p in trainer.network.named_parameters()}
     trainer.train_step(next(batches))
@@ -149,7 +146,8 @@ def test_a_finish_of_the_last_block_alone_keeps_the_rest(cohort, only):
 def test_bugged_and_fixed_differ_in_the_sides_of_reversed_volumes_alone(cohort, monkeypatch):
     seen: dict[str, list] = {"fixed": [], "bugged": []}
     for flip, calls in seen.items():
-        settings = small("foraminal", flip=flip, training={"epochs": 1})
+        kept = ["flip"] * (flip == "bugged")
+        settings = small("foraminal", as_published=kept, training={"epochs": 1})
         trainer = trainer_of(samples_of(cohort, settings), settings)
         real = trainer.task.loss
 
@@ -172,8 +170,8 @@ def test_bugged_and_fixed_differ_in_the_sides_of_reversed_volumes_alone(cohort, 
 
 def test_a_canal_network_is_the_same_with_either_flip(canal_cohort):
     weights = []
-    for flip in ("fixed", "bugged"):
-        settings = small("canal", flip=flip, training={"epochs": 1})
+    for kept in ([], ["flip"]):
+        settings = small("canal", as_published=kept, training={"epochs": 1})
         trainer = trainer_of(samples_of(canal_cohort, settings), settings)
         for packed in trainer.batches():
             trainer.train_step(packed)

@@ -11,16 +11,16 @@ import pytest
 from keypoint_helpers import affine_of, stack_row, write_stack
 from one_stage_helpers import small
 from refusals import refused
+from spinegrade.combine.compare import Work, compare_learners, compare_work
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import to_mm
-from spinegrade.grade.volumes.comparison import Run, compare_flips, compare_runs
 from spinegrade.grade.volumes.points import anatomies, point_errors, point_figures
 from spinegrade.grade.volumes.validation import (
     check_folds,
     grade_figures,
-    labelled_cells,
-    validate_one_stage,
+    measure_grader,
 )
+from spinegrade.metrics.graded import labelled_cells
 from spinegrade.metrics.study_bootstrap import StudyMeans, compare_means, mean_interval, study_means
 from spinegrade.names import LUMBAR_LEVELS, PROBABILITY_COLUMNS
 from spinegrade.tables.files import check_table, empty_table, write_table
@@ -162,7 +162,7 @@ def test_losses_of_grades_by_hand():
     table = predictions_of(
         FORAMINAL, {"a": [SURE, HALF, HALF], "b": [HALF, None]}, {"a": 0, "b": 1}
     )
-    found = grade_figures(FORAMINAL, labelled_cells(labels, FORAMINAL), table, 100, 0)
+    found = grade_figures(FORAMINAL, labelled_cells(labels, [FORAMINAL.condition]), table, 100, 0)
     # Weights 1, 4 of study a, 2 of study b.
     first, second = -np.log(0.9) - 4 * np.log(0.5), -2 * np.log(0.25)
     assert found["pooled"]["foraminal"]["value"] == pytest.approx((first + second) / 7)
@@ -178,7 +178,7 @@ def test_losses_of_grades_by_hand():
 def test_any_severe_of_the_canal_by_hand():
     labels = labels_of(CANAL, {"a": [0, 2], "b": [1, 0]})
     table = predictions_of(CANAL, {"a": [SURE, HALF], "b": [HALF, SURE]}, {"a": 0, "b": 0})
-    found = grade_figures(CANAL, labelled_cells(labels, CANAL), table, 100, 0)
+    found = grade_figures(CANAL, labelled_cells(labels, [CANAL.condition]), table, 100, 0)
     # Study a: severe with 0.5, weight 4; study b: not severe with 1 - 0.5, weight 2.
     assert found["pooled"]["any_severe"]["value"] == pytest.approx(np.log(2))
     canal = -(np.log(0.9) + 4 * np.log(0.5) + 2 * np.log(0.25) + np.log(0.9)) / 8
@@ -227,7 +227,7 @@ def test_a_constant_difference_has_no_spread_and_a_random_one_covers_zero():
         compare_means(one, StudyMeans(values[:1], values[:1]))
 
 
-def runs(studies: int, confused: int) -> Run:
+def runs(studies: int, confused: int) -> Work:
     """Points of ``studies`` studies, the right ones of the first ``confused`` on the left."""
     rows, grades = [], {}
     for number in range(studies):
@@ -242,13 +242,13 @@ def runs(studies: int, confused: int) -> Run:
                 )
         grades[f"s{number:02d}"] = [HALF if wrong else SURE] * 10
     fold = dict.fromkeys(grades, 0)
-    return Run(pd.DataFrame(rows), predictions_of(FORAMINAL, grades, fold))
+    return Work(pd.DataFrame(rows), predictions_of(FORAMINAL, grades, fold))
 
 
 def test_what_confused_sides_cost_by_hand():
     bugged, fixed = runs(20, 8), runs(20, 0)
     labels = labels_of(FORAMINAL, {f"s{k:02d}": [0] * 10 for k in range(20)})
-    found = compare_runs(bugged, fixed, labels, FORAMINAL, 500, 0)
+    found = compare_work(bugged, fixed, labels, 500, 0)
     confusion = found["side_confusion"]
     # Half of the points of eight of twenty studies.
     assert (confusion["first"], confusion["second"]) == pytest.approx((0.2, 0.0))
@@ -259,7 +259,7 @@ def test_what_confused_sides_cost_by_hand():
     assert found["foraminal"]["difference"]["value"] == pytest.approx(loss)
     assert found["foraminal"]["studies"] == 20
     with pytest.raises(SpinegradeError, match="no study with points in common"):
-        compare_runs(bugged, Run(fixed.errors.iloc[:0], fixed.predictions), labels, FORAMINAL)
+        compare_work(bugged, Work(fixed.errors.iloc[:0], fixed.predictions), labels)
 
 
 # --- the stages --------------------------------------------------------------------------------
@@ -292,8 +292,8 @@ def tables(tmp_path, stack) -> dict[str, str]:
 
 
 def validate(folder: Path, tables: dict[str, str], settings, **more):
-    plain = settings.tta != "none"
-    validate_one_stage(
+    plain = settings.is_mirrored
+    measure_grader(
         **{
             "settings": settings,
             "predictions_paths": {
@@ -321,7 +321,7 @@ def validate(folder: Path, tables: dict[str, str], settings, **more):
 
 
 def test_the_summary_with_and_without_test_time_augmentation(tmp_path, tables, caplog):
-    found = validate(tmp_path, tables, small("foraminal", tta="left_right"))
+    found = validate(tmp_path, tables, small("foraminal", looks=["plain", "mirrored"]))
     final, plain = found["grades"]["final"], found["grades"]["plain"]
     assert final["pooled"]["foraminal"]["value"] == pytest.approx(-np.log(0.9))
     assert plain["pooled"]["foraminal"]["value"] == pytest.approx(-np.log(0.25))
@@ -350,12 +350,10 @@ def test_a_network_without_predictions_is_refused(tmp_path, tables):
 
 def test_the_comparison_is_written(tmp_path, tables):
     validate(tmp_path, tables, small("foraminal"))
-    both = {kind: str(tmp_path / "errors.parquet") for kind in ("bugged", "fixed")}
-    compare_flips(
-        target="foraminal",
-        names={"bugged": "a", "fixed": "b"},
-        errors_paths=both,
-        predictions_paths={"bugged": tables["plain"], "fixed": tables["final"]},
+    compare_learners(
+        names=["a", "b"],
+        errors_paths=[str(tmp_path / "errors.parquet")] * 2,
+        predictions_paths=[tables["plain"], tables["final"]],
         labels_path=tables["labels"],
         comparison_path=str(tmp_path / "c.json"),
         resamples=100,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import PROJECT
 from refusals import refused
 from scipy.special import expit
 from scipy.stats import norm
@@ -20,6 +20,7 @@ from spinegrade.phantom.statistics import RESOURCE, load_statistics, parse_stati
 from spinegrade.runtime.files import read_json
 from spinegrade.shapes import align_to_shape, mean_shape
 
+PROJECT = Path(__file__).resolve().parents[2]
 STUDIES = 20_000
 CONDITION = np.array([cell.condition for cell in names.LUMBAR_CELLS])
 

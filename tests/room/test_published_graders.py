@@ -15,7 +15,7 @@ import torch
 import yaml
 from snakemake.utils import update_config
 from spinegrade.combine.stage import EnsembleOutputs, EnsembleSettings, fit_ensemble
-from spinegrade.grade.views.settings import CropShape
+from spinegrade.crop_shape import CropShape
 from spinegrade.names import PROBABILITY_COLUMNS
 from spinegrade.settings import check_settings
 from spinegrade.tables.files import read_table
@@ -39,12 +39,12 @@ def published() -> dict[str, dict[str, Any]]:
         config = copy.deepcopy(below)
         update_config(config, above)
         check_settings(config)
-        for name in above["two_stage"]["graders"]:
-            block = config["two_stage"]["graders"][name]
+        for name in above["learners"]:
+            block = config["learners"][name]
             slices = {
                 # ten are sampled of a stack, of which five are seen
-                kind: config["rois"]["sets"][crop]["slices"].get("count") or 5
-                for kind, crop in block["crops"].items()
+                shown: config["crop"]["sets"][crop]["slices"].get("count") or 5
+                for shown, crop in block["reads"].items()
             }
             found[name] = block | {"slices": slices}
     return found
@@ -81,14 +81,15 @@ def test_it_trains_two_steps_and_predicts(name, cohort, tables, tmp_path, monkey
     block = copy.deepcopy(GRADERS[name])
     slices = block.pop("slices")
     shapes = SHAPES | {MADE_UP[kind]: shape_of(count) for kind, count in slices.items()}
-    block["crops"] = {kind: MADE_UP[kind] for kind in block["crops"]}
-    block["sequence"] = block["sequence"] and "levels"
+    block["reads"] = {shown: MADE_UP[shown] for shown in block["reads"]}
+    if "sequence" in block:
+        block["sequence"] = "levels"
     for key in ("encoder", "axial_encoder"):
-        if block[key]:
-            block[key]["pretrained"] = None
+        if block["model"].get(key):
+            block["model"][key]["pretrained"] = None
     # A fold learns from two studies, which are ten levels.
-    rows = 5 if block["architecture"] == "all_view" else 1
-    block["training"] |= {"epochs": 1, "schedule_epochs": 1, "batch_size": rows, "accumulate": 1}
+    rows = 5 if block["kind"] == "levels" else 1
+    block["training"] |= {"epochs": 1, "schedule_epochs": 1, "batch_size": rows, "accumulation": 1}
     given = given_of(shapes)
     weights = [train(tmp_path, cohort, block, fold, name, given) for fold in (0, 1)]
     predict(tables, cohort, block, [str(path) for path in weights], name, given)

@@ -9,9 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from regressor_helpers import infer, small, small_block, train, write_spines
-from spinegrade.errors import SpinegradeError
 from spinegrade.localise.coordinates import find
-from spinegrade.localise.coordinates.checks import check_regressors
 from spinegrade.localise.coordinates.samples import image_of, training_samples
 from spinegrade.localise.coordinates.task import PointTask
 from spinegrade.localise.heatmap.measure import surest
@@ -42,7 +40,7 @@ def samples_of(cohort: dict[str, str], settings, studies: list[str] = STUDIES):
 
 
 def test_every_labelled_slice_is_a_sample_of_its_side(cohort: dict[str, str]) -> None:
-    settings = small(kind="sagittal_2d", target="foraminal")
+    settings = small("sagittal_slice", finds="foraminal")
     samples = samples_of(cohort, settings, ["s00", "s01"])
     # Each side's five points lie in one slice of the made-up spines.
     assert samples.studies == ("s00", "s00", "s01", "s01") and samples.known.all()
@@ -56,7 +54,7 @@ def test_every_labelled_slice_is_a_sample_of_its_side(cohort: dict[str, str]) ->
 
 
 def test_axial_series_are_seen_from_head_to_feet(cohort: dict[str, str]) -> None:
-    settings = small(kind="axial_3d")
+    settings = small("axial_stack")
     samples = samples_of(cohort, settings)
     assert samples.studies == tuple(study for study in STUDIES if study != "s03")
     left, right = samples.points[0, :5], samples.points[0, 5:]
@@ -69,9 +67,9 @@ def test_axial_series_are_seen_from_head_to_feet(cohort: dict[str, str]) -> None
 def test_the_middle_slice_tells_the_points_of_both_sides(
     cohort: dict[str, str], tmp_path: Path
 ) -> None:
-    block = small_block(kind="sagittal_2d", target="foraminal")
+    block = small_block("sagittal_slice", finds="foraminal")
     weights = [train(tmp_path, cohort, block, fold) for fold in range(2)]
-    keypoints_path, _ = infer(tmp_path, cohort, weights, {**block, "entries": "published"})
+    keypoints_path, _ = infer(tmp_path, cohort, weights, {**block, "as_published": ["entries"]})
     published = read_table(keypoints_path, KEYPOINTS)
     keypoints_path, _ = infer(tmp_path, cohort, weights, block)
     table = read_table(keypoints_path, KEYPOINTS)
@@ -90,7 +88,7 @@ def test_the_middle_slice_tells_the_points_of_both_sides(
 def test_every_axial_series_gets_all_points(
     cohort: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    block = small_block(kind="axial_3d")
+    block = small_block("axial_stack")
     weights = [train(tmp_path, cohort, block, fold) for fold in range(2)]
     found = np.zeros((1, 10, 3))
     found[0, :, 0], found[0, :, 1] = 20.0, 8.0
@@ -125,26 +123,8 @@ def test_a_point_told_in_several_series_is_measured_where_it_is_surest() -> None
 
 
 def test_slices_are_read_once_each(cohort: dict[str, str]) -> None:
-    settings = small(kind="sagittal_2d", target="canal")
+    settings = small("sagittal_slice")
     samples = samples_of(cohort, settings, ["s00", "s01"])
     batch = PointTask(samples, settings).read(np.array([1, 0]), 0)
     assert batch.images.shape == (2, 1, 1, 32, 32)
     assert torch.equal(batch.points[0], torch.from_numpy(samples.points[1]))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"kind": "sagittal_2d", "target": None}, "net.target is missing; allowed: foraminal"),
-        ({"kind": "sagittal_3d", "inputs": None}, r"net.inputs is missing; allowed: \[t1\]"),
-        ({"kind": "axial_3d", "target": "canal"}, "for the kind sagittal_2d alone"),
-        ({"kind": "axial_3d", "inputs": ["t1"]}, "for the kind sagittal_3d alone"),
-        ({"kind": "sagittal_2d", "target": "canal", "depth": 32}, "depth is 32, but sagittal_2d"),
-    ],
-)
-def test_a_kind_takes_its_own_keys_alone(change: dict, message: str) -> None:
-    from regressor_helpers import SMALL, filled
-
-    block = filled({**SMALL, **{"depth": None}, **change})
-    with pytest.raises(SpinegradeError, match=message):
-        check_regressors({"net": block})

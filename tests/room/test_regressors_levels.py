@@ -5,21 +5,22 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from keypoint_helpers import affine_of, write_stack
+from learner_blocks import filled, merged
 from learner_helpers import CPU, stand_ins
-from regressor_helpers import filled, infer, small, small_block, train, write_spines
+from regressor_helpers import infer, small, small_block, train, write_spines
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import to_mm
 from spinegrade.localise.axial_levels import find
 from spinegrade.localise.axial_levels.find import find_levels, side_chances
 from spinegrade.localise.axial_levels.levels import read_slices, sequence_of, training_sequences
+from spinegrade.localise.axial_levels.settings import Settings
 from spinegrade.localise.axial_levels.task import LevelTask, varied
-from spinegrade.localise.coordinates.checks import check_regressors
-from spinegrade.localise.coordinates.settings import Settings
 from spinegrade.tables.files import read_table
 from spinegrade.tables.keypoints import KEYPOINTS
 from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
@@ -28,14 +29,19 @@ from spinegrade.training.record import FoldModel, read_weights, save_weights
 from spinegrade.training.task import Moment
 from spinegrade.volumes import load_stacks
 
-LEVEL_KEYS = {
+LEVELS = {
     "kind": "axial_levels",
-    "depth": None,
-    "crop_px": 32,
-    "slice_mm": 6.0,
-    "training": {"epochs": 1, "batch_size": 2, "accumulation": 2},
+    "xy_from": "xy",
+    "model": {"encoder": {"backbone": "test_resnet"}},
+    "input": {"frame_px": 32, "image_px": 32, "crop_px": 32, "slice_mm": 6.0},
+    "training": {"epochs": 1, "batch_size": 2, "accumulation": 2, "learning_rate": 0.003},
 }
-XY_KEYS = {"kind": "axial_2d", "depth": None, "training": {"epochs": 1}}
+XY = small_block("axial_slice", training={"epochs": 1})
+
+
+def of_levels(**more: Any) -> Settings:
+    """Settings of a localiser of levels; blocks of ``more`` are merged."""
+    return Settings("net", filled(merged(LEVELS, more)))
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +62,7 @@ def test_series_follow_from_head_to_feet_at_even_distances(tmp_path: Path) -> No
         affine = affine_of([1, 0, 0], [0, 1, 0], [0, 0, thick], np.array([0, 0, bottom]))
         names = {"series": series, "plane": "axial"}
         stacks.append(write_stack(tmp_path, volume, affine.astype(float), **names))
-    settings = small(**{**LEVEL_KEYS, "slice_mm": 3.0, "crop_px": 32})
+    settings = of_levels(input={"slice_mm": 3.0})
     look = sequence_of(settings, stacks)
     assert [frame.stack.series for frame in look.frames] == ["2", "3", "1"]
     # 5 of 3 mm, 3 of 6 mm, and int(4 * 4 / 3) = 5 of 4 mm.
@@ -69,7 +75,7 @@ def test_series_follow_from_head_to_feet_at_even_distances(tmp_path: Path) -> No
 
 
 def test_the_middle_of_the_frame_is_seen(cohort: dict[str, str]) -> None:
-    settings = small(**{**LEVEL_KEYS, "frame_px": 48, "crop_px": 32})
+    settings = of_levels(input={"frame_px": 48})
     stacks = load_stacks([cohort["stacks"]])
     look = sequence_of(settings, stacks[:1])
     whole = look.frames[0].slices(look.places[0])
@@ -77,7 +83,7 @@ def test_the_middle_of_the_frame_is_seen(cohort: dict[str, str]) -> None:
 
 
 def test_annotated_places_are_those_of_the_slices(cohort: dict[str, str]) -> None:
-    settings = small(**LEVEL_KEYS)
+    settings = of_levels()
     landmarks = read_table(cohort["located_landmarks"], LOCATED_LANDMARKS)
     stacks = load_stacks([cohort["stacks"]])
     found = training_sequences(settings, stacks, landmarks, ["s00", "s01", "s04"])
@@ -93,8 +99,8 @@ def test_a_mirror_exchanges_left_and_right_unless_as_published(
     landmarks = read_table(cohort["located_landmarks"], LOCATED_LANDMARKS)
     landmarks = landmarks[landmarks["side"] == "left"]
     stacks = load_stacks([cohort["stacks"]])
-    for flips, side in (("fixed", 1), ("published", 0)):
-        settings = small(**LEVEL_KEYS, flips=flips)
+    for kept, side in (([], 1), (["flip"], 0)):
+        settings = of_levels(as_published=kept)
         task = LevelTask(training_sequences(settings, stacks, landmarks, ["s00"]), settings)
         seen = {}
         monkeypatch.setattr(
@@ -111,7 +117,7 @@ def test_slices_are_varied_alike_and_mirrored_as_told() -> None:
     one = torch.zeros(1, 32, 32, dtype=torch.uint8)
     one[0, :, 20:] = 200
     slices = one.expand(3, 32, 32).contiguous()
-    settings = small(**LEVEL_KEYS, augmentation={"chance": 0.0})
+    settings = of_levels(augment={"chance": 0.0})
     mirrored_seen = set()
     for seed in range(12):
         seen, mirrored = varied(slices, settings, torch.Generator().manual_seed(seed))
@@ -122,7 +128,7 @@ def test_slices_are_varied_alike_and_mirrored_as_told() -> None:
     assert mirrored_seen == {True, False}
 
 
-def stand_in(network: torch.nn.Module, settings: Settings) -> FoldModel:
+def stand_in(network: torch.nn.Module, settings: Any) -> FoldModel:
     nobody = Cohort([], frozenset(), None)
     return stand_ins([network], nobody, settings=settings.as_dict()).models[0]
 
@@ -139,8 +145,8 @@ class Told(torch.nn.Module):
 
 
 def test_rows_by_hand(cohort: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    telling = stand_in(Told(), small(**LEVEL_KEYS, flips="published"))
-    placing = stand_in(torch.nn.Identity(), small(**XY_KEYS))
+    telling = stand_in(Told(), of_levels(as_published=["flip"]))
+    placing = stand_in(torch.nn.Identity(), small("axial_slice"))
     shown = []
 
     def regress(models, looks):
@@ -177,11 +183,11 @@ def test_a_reversed_look_has_its_sides_exchanged() -> None:
 
     slices = torch.zeros(2, 32, 32, dtype=torch.uint8)
     slices[:, :, 16:] = 255
-    fixed = stand_in(Brightest(), small(**LEVEL_KEYS))
+    fixed = stand_in(Brightest(), of_levels())
     chances = side_chances([fixed], slices)
     sure = 1 / (1 + math.exp(-4))
     assert chances[0, :, 0].tolist() == pytest.approx([sure, 1 - sure])
-    published = stand_in(Brightest(), small(**LEVEL_KEYS, flips="published"))
+    published = stand_in(Brightest(), of_levels(as_published=["flip"]))
     mixed = side_chances([published], slices)
     assert mixed[0, 0, 0] == pytest.approx(1 / (1 + math.exp(-4 / 3)))
 
@@ -193,8 +199,8 @@ def trained(
     folder = tmp_path_factory.mktemp("trained")
     torch.set_num_threads(1)
     made = [
-        [train(folder, cohort, small_block(name, **keys), fold, name) for fold in range(2)]
-        for name, keys in (("levels", LEVEL_KEYS), ("xy", XY_KEYS))
+        [train(folder, cohort, block, fold, name) for fold in range(2)]
+        for name, block in (("levels", filled(LEVELS)), ("xy", XY))
     ]
     return made[0], made[1]
 
@@ -205,7 +211,7 @@ def test_each_study_by_both_networks_that_never_saw_it(
     levels, xy = trained
     history = Path(levels[0]).with_suffix(".csv").read_text().splitlines()
     assert history[0] == "epoch,learning_rate,loss,level,side,place,choice_loss"
-    path, _ = infer(tmp_path, cohort, levels, small_block(**LEVEL_KEYS), "levels", "xy", xy)
+    path, _ = infer(tmp_path, cohort, levels, filled(LEVELS), "levels", xy)
     table = read_table(path, KEYPOINTS)
     assert len(table) == 5 * 10 and (table["confidence"] < 1).all()
     sources = table.groupby("study")["source"].agg(set)
@@ -221,17 +227,4 @@ def test_a_leak_through_xy_from_is_refused(
     save_weights(planted, weights, replace(record, trained_on=(*record.trained_on, "s00")))
     with pytest.raises(SpinegradeError, match=r"planted.safetensors was trained on 1 .* s00"):
         both = [planted, xy[1]]
-        infer(tmp_path, cohort, levels, small_block(**LEVEL_KEYS), "levels", "xy", both)
-
-
-def test_levels_name_what_tells_x_and_y() -> None:
-    xy = filled({"kind": "axial_2d", "backbone": "test_resnet"}, "xy")
-    levels = {"kind": "axial_levels", "backbone": "test_resnet"}
-    check_regressors({"xy": xy, "net": filled({**levels, "xy_from": "xy"})})
-    for given, message in (
-        ({}, "net.xy_from is missing"),
-        ({"xy_from": "net"}, "net.xy_from is 'net'; allowed: regressors of the kind axial_2d: xy"),
-        ({"xy_from": "xy", "crop_px": 600}, "net.crop_px is 600, larger than frame_px"),
-    ):
-        with pytest.raises(SpinegradeError, match=message):
-            check_regressors({"xy": xy, "net": filled({**levels, **given})})
+        infer(tmp_path, cohort, levels, filled(LEVELS), "levels", both)

@@ -86,10 +86,11 @@ def test_a_joint_sample_holds_canal_then_left_then_right(cohort: dict[str, str])
     assert image.shape == (2, 32, 32, 32) and not image[0].any() and image[1].any()
 
 
-@pytest.mark.parametrize("inputs", [["t1"], ["t2"], ["t1", "t2"]])
-def test_points_lie_on_their_dots(cohort: dict[str, str], inputs: list[str]) -> None:
-    settings = small(inputs=inputs, frame_px=128, image_px=64)
-    samples = samples_of(cohort, inputs=inputs, frame_px=128, image_px=64)
+@pytest.mark.parametrize("finds", ["foraminal", "canal", ["foraminal", "canal"]])
+def test_points_lie_on_their_dots(cohort: dict[str, str], finds: object) -> None:
+    more = {"finds": finds, "input": {"frame_px": 128, "image_px": 64}}
+    settings = small(**more)
+    samples = samples_of(cohort, **more)
     for row in range(0, len(samples), 2):
         image = image_of(settings, samples.looks[row])
         for place, cell in enumerate(settings.cells):
@@ -106,8 +107,8 @@ def test_points_lie_on_their_dots(cohort: dict[str, str], inputs: list[str]) -> 
 
 
 def test_frame_points_lead_back_to_the_patient(cohort: dict[str, str]) -> None:
-    settings = small(inputs=["t1"])
-    samples = samples_of(cohort, inputs=["t1"])
+    settings = small(finds="foraminal")
+    samples = samples_of(cohort, finds="foraminal")
     landmarks = read_table(cohort["located_landmarks"], LOCATED_LANDMARKS)
     of_study = landmarks[(landmarks["study"] == "s00") & (landmarks["condition"] == FORAMINAL)]
     frame = samples.looks[0].frames[0]

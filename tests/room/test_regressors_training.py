@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import torch
 from regressor_helpers import infer, small, small_block, train, write_spines
-from spinegrade.localise.coordinates import apply
 from spinegrade.localise.coordinates.coordinates import from_targets, to_targets
+from spinegrade.localise.coordinates.predict import network_of
 from spinegrade.localise.coordinates.regress import regress
 from spinegrade.localise.coordinates.samples import whole_look
 from spinegrade.localise.heatmap.measure import measure_keypoints
@@ -46,13 +46,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory, cohort: dict[str, str]) ->
 
 
 def test_targets_in_the_published_units() -> None:
-    joint = small(frame_px=512, image_px=256)
+    joint = small(input={"frame_px": 512, "image_px": 256})
     points = torch.tensor([[[256.0, 128.0, 0.5]]])
     assert to_targets(points, joint)[0, 0].tolist() == [2.0, 1.0, 8.0]
     torch.testing.assert_close(from_targets(to_targets(points, joint), joint), points)
-    later = small(frame_px=512, target_scale={"in_plane": 1, "slices": 1}, loss_weight=8)
+    later = small(input={"frame_px": 512, "in_plane": 1, "along": 1})
     assert to_targets(points, later)[0, 0].tolist() == [0.5, 0.25, 0.5]
-    assert later.loss_weight == 8
 
 
 def test_each_study_by_the_model_that_never_saw_it(
@@ -73,8 +72,8 @@ def test_each_study_by_the_model_that_never_saw_it(
     # By hand: study s08 is new, so its points are the mean of both models'.
     settings = small(training=SHORT)
     expected = {"name": "net", "kind": "coordinates"}
-    network_of = partial(apply.network_of, settings, None)
-    models = [load_model(path, expected, network_of, CPU) for path in trained]
+    made = partial(network_of, settings, None)
+    models = [load_model(path, expected, made, CPU) for path in trained]
     stacks = {(s.study, s.series): s for s in load_stacks([cohort["stacks"]])}
     look = whole_look(settings, (stacks["s08", "t1"], stacks["s08", "t2"]))
     points = (regress(models[:1], [look])[0] + regress(models[1:], [look])[0]) / 2
@@ -120,14 +119,13 @@ def test_points_of_studies_never_seen_are_found(tmp_path: Path) -> None:
     """Far nearer than the best constant, which sees no image: 2.2 mm against 9.1 when written."""
     cohort = write_spines(tmp_path, 96, series=("t2",))
     block = small_block(
-        kind="sagittal_2d",
-        target="canal",
-        image_px=64,
+        "sagittal_slice",
+        input={"image_px": 64},
         training={
             **{"epochs": 60, "batch_size": 8, "accumulation": 1},
             **{"average_decay": 0.95, "learning_rate": 0.01, "checkpoint_epochs": 60},
         },
-        augmentation={"chance": 0.5, "blur_px": 0, "rotation_degrees": 0, "scale": 0},
+        augment={"chance": 0.5, "blur_px": 0, "rotation_degrees": 0, "scale": 0},
     )
     weights = [train(tmp_path, cohort, block, fold) for fold in range(2)]
     keypoints_path, _ = infer(tmp_path, cohort, weights, block)

@@ -15,7 +15,7 @@ from spinegrade.crop.build import Jitter, crop_shard, find_centre, read_jitter
 from spinegrade.crop.crop import crop_affine, crop_pixels
 from spinegrade.crop.settings import InPlane, RoiSet, Slices, check_roi_sets, roi_set_from_config
 from spinegrade.geometry.affine import affine_from_columns, affine_from_dicom, to_mm, to_pixels
-from spinegrade.names import FORAMINAL, LUMBAR_CELLS, SPINAL, SUBARTICULAR, Cell
+from spinegrade.names import LUMBAR_CELLS, SPINAL, SUBARTICULAR, Cell
 from spinegrade.volumes import Stack
 
 SAGITTAL = [0.0, 1, 0, 0, 0, -1]
@@ -258,10 +258,10 @@ def test_measured_errors_are_read_or_refused(tmp_path):
 def test_unusable_roi_sets_are_refused():
     block = {
         "detector": "sagital_t2",
-        "conditions": [FORAMINAL],
+        "conditions": ["foraminal"],
         "in_plane": {"unit": "mm", "size": 30, "output_px": 32},
     }
-    with refused("CROPS_DETECTOR_UNKNOWN", "sagital_t2", "sagittal_t2", key="rois.sets.x.detector"):
+    with refused("CROPS_DETECTOR_UNKNOWN", "sagital_t2", "sagittal_t2", key="crop.sets.x.detector"):
         check_roi_sets({"x": block}, ["sagittal_t1", "sagittal_t2"])
-    with refused("CROPS_EVEN_COUNT", 4, key="rois.sets.x.slices.count"):
+    with refused("CROPS_EVEN_COUNT", 4, key="crop.sets.x.slices.count"):
         roi_set_from_config("x", {**block, "slices": {"count": 4}})

@@ -286,8 +286,8 @@ def test_a_shard_without_axial_stacks_has_an_empty_store(tmp_path):
 
 def test_impossible_sequence_sets_are_refused():
     block = {"detector": "axial_t1"}
-    key = "rois.sequences.x.detector"
+    key = "crop.sequences.x.detector"
     with refused("CROPS_DETECTOR_UNKNOWN", "axial_t1", "axial_t2", key=key):
         check_sequences({"x": block}, [], ["axial_t2"])
-    with refused("CROPS_NAME_TAKEN", key="rois.sequences.x"):
+    with refused("CROPS_NAME_TAKEN", key="crop.sequences.x"):
         check_sequences({"x": block}, ["x"], ["axial_t1"])

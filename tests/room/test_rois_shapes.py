@@ -12,9 +12,8 @@ from spinegrade.crop.build import Jitter, crop_shard, find_centre
 from spinegrade.crop.crop import crop_affine, crop_pixels
 from spinegrade.crop.sampling import Sampled
 from spinegrade.crop.settings import InPlane, RoiSet, Slices, roi_set_from_config
-from spinegrade.errors import SpinegradeError
+from spinegrade.crop_shape import CropShape
 from spinegrade.geometry.affine import to_mm
-from spinegrade.grade.cells.settings import check_classifiers
 from spinegrade.names import FORAMINAL, SPINAL, SUBARTICULAR, Cell
 from spinegrade.sampled_slices import sampled_indices
 from test_rois_crop import bright, keypoint, make_stack
@@ -188,7 +187,7 @@ def test_sampled_slices_of_axial_stacks_are_refused(tmp_path):
     cell = Cell(FORAMINAL, "l4_l5", "left")
     points = pd.DataFrame([keypoint(stack, cell, 40, 30, 4)])
     labels = pd.DataFrame([{"study": "s1", **cell._asdict(), "grade": 0}])
-    where = "rois.sets.framed.slices.sampled"
+    where = "crop.sets.framed.slices.sampled"
     with refused("CROPS_SAMPLED_PLANE", "axial", "study s1", "series 7", key=where):
         crop_shard(foraminal(), points, [stack], labels, None, Jitter(1, 0.5))
 
@@ -197,7 +196,7 @@ def test_both_sides_may_look_at_the_canal(tmp_path):
     """The recess classifier's side look: seven slices around the canal's point of the level."""
     block = {
         "detector": "sagittal_t2",
-        "conditions": [SUBARTICULAR],
+        "conditions": ["subarticular"],
         "in_plane": {"unit": "frame", "size": [64, 128], "output_px": 128, "margin_px": 0},
         "slices": {"count": 7, "margin": 0},
     }
@@ -239,7 +238,7 @@ def test_of_several_conditions_the_own_or_the_named_one_is_cropped_around(tmp_pa
 
 BLOCK = {
     "detector": "d",
-    "conditions": [FORAMINAL],
+    "conditions": ["foraminal"],
     "in_plane": {"unit": "frame", "size": [72, 128], "output_px": [64, 128]},
 }
 
@@ -255,10 +254,10 @@ BLOCK = {
             2,
         ),
         (
-            {"conditions": [SPINAL], "slices": {"sampled": {"part": "side"}}},
+            {"conditions": ["canal"], "slices": {"sampled": {"part": "side"}}},
             "CROPS_SIDE_OF_CANAL",
             ".sampled.part",
-            SPINAL,
+            "canal",
         ),
         (
             {
@@ -272,24 +271,14 @@ BLOCK = {
     ],
 )
 def test_contradictions_are_refused(more, code, key, value):
-    with refused(code, value, key=f"rois.sets.x.slices{key}"):
+    with refused(code, value, key=f"crop.sets.x.slices{key}"):
         roi_set_from_config("x", {**BLOCK, **more})
 
 
-def test_classifiers_refuse_crops_that_are_not_square():
+def test_the_shape_that_a_network_sees():
     roi_set = roi_set_from_config("x", BLOCK)
-    assert roi_set.stored_shape == (7, 80, 144)
-    with refused("CROPS_NOT_SQUARE", 72, 128, key="rois.sets.x.in_plane"):
-        roi_set.shape_as_seen()
-    classifier = {"views": {FORAMINAL: ["x"]}, "backbone": "test_resnet"}
-    with pytest.raises(
-        SpinegradeError, match=r"small.views.*names 'x', whose crops are not square"
-    ):
-        check_classifiers({"small": classifier}, {}, {"x": [FORAMINAL]})
+    assert roi_set.stored_shape == roi_set.shape.stored == (7, 80, 144)
+    assert not roi_set.in_plane.is_square and roi_set.shape.seen == (5, 64, 128)
     squared = {**BLOCK["in_plane"], "size": [72, 72], "output_px": [64, 64]}
-    assert roi_set_from_config("x", {**BLOCK, "in_plane": squared}).shape_as_seen() == {
-        "slices": 5,
-        "slice_margin": 1,
-        "pixels": 64,
-        "margin_px": 8,
-    }
+    square = roi_set_from_config("x", {**BLOCK, "in_plane": squared})
+    assert square.in_plane.is_square and square.shape == CropShape(5, 1, 64, 64, 8)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from killing import Killed, killed_at
 from spinegrade.errors import SpinegradeError
-from spinegrade.grade.views import apply, inputs
-from spinegrade.grade.views.looks import plain_look, training_look
+from spinegrade.grade.levels.looks import plain_look, training_look
+from spinegrade.grade.views import looks as view_looks
 from spinegrade.grade.views.mixing import Mixing, mixed
-from spinegrade.grade.views.network import build_network, logits_of
-from spinegrade.grade.views.stores import samples_of
+from spinegrade.grade.views.rows import logits_of
 from spinegrade.tables.files import read_table, write_table
 from spinegrade.tables.labels import LABELS
 from spinegrade.tables.predictions import PREDICTIONS
@@ -22,8 +23,9 @@ from spinegrade.training.record import read_weights
 from spinegrade.training.task import Moment
 from two_stage_helpers import (
     SHAPES,
-    paths_of,
+    network_of,
     predict,
+    rows_of,
     small,
     small_block,
     train,
@@ -32,7 +34,7 @@ from two_stage_helpers import (
 
 CPU = torch.device("cpu")
 NAMES = [f"s{number:03d}" for number in range(9)]
-CHANGED = {"training": {"epochs": 1, "batch_size": 8, "accumulate": 2}}
+CHANGED = {"training": {"epochs": 1, "batch_size": 8, "accumulation": 2}}
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +51,7 @@ def cohort(tmp_path_factory):
 def rows(cohort):
     labels = read_table(cohort["labels"], LABELS)
     settings = small("all_view")
-    return samples_of(settings, SHAPES, paths_of(cohort, settings), NAMES, labels)
+    return rows_of(cohort, settings, NAMES, labels)
 
 
 def test_a_row_is_a_level_of_a_study(cohort, rows):
@@ -104,28 +106,28 @@ def test_a_new_study_is_read_with_all_its_stacks_and_has_no_grades(rows):
 
 def test_slices_of_another_size_are_refused(tmp_path, cohort):
     settings = small("all_view")
-    paths = paths_of(cohort, settings)
     np.save(tmp_path / "slices.npy", np.zeros((80, 16, 32), np.uint8))
-    other = paths._replace(slices=[str(tmp_path / "slices.npy"), paths.slices[1]])
+    other = [str(tmp_path / "slices.npy"), cohort["sequences"][0][1]]
     with pytest.raises(SpinegradeError, match=r"shape \(80, 16, 32\), expected \(at least 100, 32"):
-        samples_of(settings, SHAPES, other, NAMES, None)
+        rows_of(cohort, settings, NAMES, slices=other)
 
 
 def test_the_digest_tells_slices_and_ranges(tmp_path, cohort, rows):
     settings = small("all_view")
-    paths = paths_of(cohort, settings)
     labels = read_table(cohort["labels"], LABELS)
-    assert samples_of(settings, SHAPES, paths, NAMES, labels).digest() == rows.digest()
-    array = np.load(paths.slices[1], allow_pickle=False)
+    assert rows_of(cohort, settings, NAMES, labels).digest() == rows.digest()
+    slices, sequences = cohort["sequences"]
+    array = np.load(slices[1], allow_pickle=False)
     array[3, 2, 1] ^= 1
     np.save(tmp_path / "slices.npy", array)
-    table = read_table(paths.sequences[1], SEQUENCES)
+    table = read_table(sequences[1], SEQUENCES)
     table.loc[0, "first"] += 1
     write_table(tmp_path / "sequences.parquet", table, SEQUENCES)
-    for key in ("slices", "sequences"):
-        suffix = "npy" if key == "slices" else "parquet"
-        changed = {key: [getattr(paths, key)[0], str(tmp_path / f"{key}.{suffix}")]}
-        other = samples_of(settings, SHAPES, paths._replace(**changed), NAMES, labels)
+    for changed in (
+        {"slices": [slices[0], str(tmp_path / "slices.npy")]},
+        {"sequences": [sequences[0], str(tmp_path / "sequences.parquet")]},
+    ):
+        other = rows_of(cohort, settings, NAMES, labels, **changed)
         assert other.digest() != rows.digest()
         assert other.of(["s001"]).digest() == rows.of(["s001"]).digest()
 
@@ -149,9 +151,7 @@ def test_looks_have_imagenet_statistics_and_turn_together(rows):
 
 
 def test_training_varies_axial_images_one_by_one(rows):
-    settings = small(
-        "all_view", augmentation={"base": 0, "flip": 0.5, "jitter": 0, "slice_loss": 0}
-    )
+    settings = small("all_view", augment={"base": 0, "flip": 0.5, "jitter": 0, "slice_loss": 0})
     batch = rows.read(np.arange(3, 7))
     batch.images["axial"][..., :16, :] = 0
     seen = training_look(batch, settings, SHAPES, torch.Generator().manual_seed(0))
@@ -163,32 +163,33 @@ def test_training_varies_axial_images_one_by_one(rows):
 
 
 def test_levels_that_no_axial_slice_shows_are_learnt_from_too(rows):
-    settings = small("all_view", augmentation={"mixup": 1.0})
+    settings = small("all_view", augment={"mixup": 1.0})
     batch = rows.rows([10]).read(np.array([0, 0]), 1)
     assert len(batch.images["axial"]) == 0
     inputs = training_look(batch, settings, SHAPES, torch.Generator().manual_seed(0))
     mixing = Mixing(0.5, torch.tensor([1, 0]))
     for seen in (inputs, mixed(inputs, mixing)):
-        assert build_network(settings, SHAPES)(**seen).isfinite().all()
+        assert network_of(settings)(**seen).isfinite().all()
 
 
 def test_a_mirrored_patient_has_the_mirrored_answer_under_left_right(rows):
     settings = small("all_view")
     torch.manual_seed(3)
-    network = build_network(settings, SHAPES).eval()
+    network = network_of(settings).eval()
     batch = rows.of(["s001"]).read(np.arange(5))
     columns = [0, 2, 1, 4, 3]
     with torch.inference_mode():
         own = network(**plain_look(batch, settings, SHAPES, "plain"))
         turned = network(**plain_look(batch, settings, SHAPES, "mirrored"))
     both = logits_of(
-        network, rows.of(["s001"]), settings, SHAPES, Moment(CPU, torch.float32), "left_right"
+        *(network, rows.of(["s001"]), settings, SHAPES, Moment(CPU, torch.float32)),
+        *(plain_look, ["plain", "mirrored"]),
     )
     np.testing.assert_allclose(both, ((own + turned[:, columns]) / 2).numpy(), atol=1e-5)
 
 
 def test_it_trains_resumes_and_predicts_every_condition(tmp_path, cohort, monkeypatch):
-    block = small_block("all_view", tta="flips", **CHANGED)
+    block = small_block("all_view", looks=["plain", "flipped"], **CHANGED)
     folders = [tmp_path / name for name in ("whole", "killed")]
     for folder in folders:
         folder.mkdir()
@@ -216,17 +217,18 @@ def test_a_device_learns_and_predicts_as_the_cpu_does(tmp_path, cohort, architec
     training = {**CHANGED["training"], "precision_cuda": precision}
     settings = small(architecture, training=training)
     block = small_block(architecture, training=training)
-    weights, record = read_weights(train(tmp_path, cohort, block, 0, device="cuda"))
-    opened = inputs.Opened(None, SHAPES, None)
-    network = apply.network_of(settings, opened, record, weights)
+    weights, _ = read_weights(train(tmp_path, cohort, block, 0, device="cuda"))
+    network = network_of(settings)
     network.load_state_dict(weights)
     network.eval()
     labels = read_table(cohort["labels"], LABELS)
     held_out = ["s000", "s002", "s004", "s006"]
-    part = samples_of(settings, SHAPES, paths_of(cohort, settings), held_out, labels)
+    looks = SimpleNamespace(plain_look=plain_look) if architecture == "all_view" else view_looks
+    part = rows_of(cohort, settings, held_out, labels)
     found = [
         logits_of(
-            network.to(device), part, settings, SHAPES, Moment(torch.device(device), torch.float32)
+            *(network.to(device), part, settings, SHAPES),
+            *(Moment(torch.device(device), torch.float32), looks.plain_look),
         )
         for device in ("cuda", "cpu")
     ]

@@ -11,11 +11,10 @@ import pytest
 import torch
 from learner_helpers import CPU, stand_ins
 from spinegrade.errors import SpinegradeError
-from spinegrade.grade.views import apply, inputs
+from spinegrade.grade.views import predict as views
 from spinegrade.grade.views.looks import plain_look
-from spinegrade.grade.views.network import build_network, logits_of
+from spinegrade.grade.views.rows import logits_of
 from spinegrade.grade.views.samples import Batch
-from spinegrade.grade.views.stores import samples_of
 from spinegrade.names import PROBABILITY_COLUMNS
 from spinegrade.tables.files import read_table
 from spinegrade.tables.folds import FOLDS
@@ -26,8 +25,10 @@ from spinegrade.training.task import Moment
 from torch import nn
 from two_stage_helpers import (
     SHAPES,
-    paths_of,
+    network_of,
+    opened,
     predict,
+    rows_of,
     small,
     small_block,
     train,
@@ -56,7 +57,7 @@ def trained(tmp_path_factory, cohort) -> list[str]:
 
 
 def samples(cohort, settings):
-    return samples_of(settings, SHAPES, paths_of(cohort, settings), NAMES, None)
+    return rows_of(cohort, settings, NAMES)
 
 
 def run(cohort, folder: Path, weights: list[str], folds: list[str]) -> tuple[pd.DataFrame, ...]:
@@ -79,11 +80,11 @@ class Counts(nn.Module):
 def test_each_study_by_its_own_fold_and_new_ones_by_the_mean_of_logits(cohort):
     settings = small()
     folds = {f"s{number:03d}": number % 2 for number in range(8)}
-    opened = inputs.Opened(paths_of(cohort, settings), SHAPES, None)
+    whole = opened(cohort, settings)
     networks = [Counts(0), Counts(2)]
 
     def graded(of: Cohort) -> pd.DataFrame:
-        return apply.predict(settings, opened, stand_ins(networks, of), NAMES).predictions
+        return views.predict(settings, whole, stand_ins(networks, of), NAMES).predictions
 
     table = graded(Cohort(NAMES, frozenset(["s008"]), folds))
     rows = samples(cohort, settings)
@@ -135,8 +136,9 @@ def test_flips_average_the_logits_of_both_looks(cohort):
 
     settings = small()
     rows = samples(cohort, settings)
-    options = (settings, SHAPES, AT)
-    once, both = (logits_of(Left(), rows, *options, tta)[..., 0] for tta in ("none", "flips"))
+    options = (settings, SHAPES, AT, plain_look)
+    looks = (["plain"], ["plain", "flipped"])
+    once, both = (logits_of(Left(), rows, *options, chosen)[..., 0] for chosen in looks)
     images = rows.read(np.arange(9)).images["sagittal"][..., 4:28, 4:28].double() / 127.5 - 1
     left, right = images[..., :12].mean(dim=(3, 4, 5)), images[..., 12:].mean(dim=(3, 4, 5))
     np.testing.assert_allclose(once, left.flatten(1), atol=1e-6)
@@ -154,7 +156,9 @@ def test_left_right_sees_the_other_side_with_slices_reversed(cohort):
 
     settings = small()
     rows = samples(cohort, settings)
-    found = logits_of(FirstSlice(), rows, settings, SHAPES, AT, "left_right")
+    found = logits_of(
+        *(FirstSlice(), rows, settings, SHAPES, AT, plain_look, ["plain", "mirrored"])
+    )
     images = rows.read(np.arange(9)).images["sagittal"][..., 4:28, 4:28].double() / 127.5 - 1
     slices = images.mean(dim=(4, 5)).flatten(1, 2)
     # The cell's own crop both times; in the mirror its last slice is the first, its side the other.
@@ -167,7 +171,7 @@ def test_an_axial_grader_sees_a_mirrored_patient_as_the_other_side(cohort):
     settings = small("axial_side")
     rows = samples(cohort, settings)
     torch.manual_seed(3)
-    network = build_network(settings, SHAPES).eval()
+    network = network_of(settings).eval()
     batch = rows.read(np.arange(3))
     turned = Batch(
         {
@@ -188,7 +192,9 @@ def test_an_axial_grader_sees_a_mirrored_patient_as_the_other_side(cohort):
 
 
 def test_an_axial_grader_predicts_the_recesses(tmp_path, cohort):
-    block = small_block("axial_side", training={"epochs": 1, "batch_size": 2}, tta="flips")
+    block = small_block(
+        "axial_side", training={"epochs": 1, "batch_size": 2}, looks=["plain", "flipped"]
+    )
     weights = [str(train(tmp_path, cohort, block, fold)) for fold in (0, 1)]
     files = predict(tmp_path, cohort, block, weights)
     known, new = (read_table(files[name], PREDICTIONS) for name in ("out_of_fold", "new"))

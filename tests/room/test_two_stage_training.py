@@ -11,24 +11,27 @@ import torch
 from learner_helpers import CPU, engine, trained
 from safetensors.torch import load_file
 from spinegrade.errors import SpinegradeError
-from spinegrade.grade.views.network import logits_of
+from spinegrade.grade.views.looks import plain_look
+from spinegrade.grade.views.rows import graded_loss, logits_of
 from spinegrade.grade.views.samples import Samples
-from spinegrade.grade.views.settings import Settings, plan_of
-from spinegrade.grade.views.stores import samples_of
-from spinegrade.grade.views.task import ViewTask, graded_loss
+from spinegrade.grade.views.settings import Settings
+from spinegrade.grade.views.task import ViewTask
 from spinegrade.tables.files import read_table, write_table
 from spinegrade.tables.labels import LABELS
 from spinegrade.tables.rois import ROIS
 from spinegrade.training.engine import Training
 from spinegrade.training.record import read_weights
 from spinegrade.training.task import Moment
-from two_stage_helpers import SHAPES, paths_of, small, small_block, train, write_cohort
+from two_stage_helpers import SHAPES, inputs_of, rows_of, small, small_block, train, write_cohort
 
-PUBLISHED = {"columns": "published", "crops": {"foraminal": "foramen_set", "canal": "canal_set"}}
+PUBLISHED = {
+    "as_published": ["columns"],
+    "reads": {"foraminal": "foramen_set", "canal": "canal_set"},
+}
 
 
 def trainer_of(rows: Samples, settings: Settings) -> Training:
-    return engine(ViewTask(rows, settings, SHAPES), plan_of(settings, 0))
+    return engine(ViewTask(rows, settings, SHAPES), settings.plan(0))
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +47,7 @@ def cohort(tmp_path_factory):
 def samples(cohort, settings, studies=None):
     names = studies or [f"s{number:03d}" for number in range(9)]
     labels = read_table(cohort["labels"], LABELS)
-    return samples_of(settings, SHAPES, paths_of(cohort, settings), names, labels)
+    return rows_of(cohort, settings, names, labels)
 
 
 def test_crops_and_grades_lie_in_their_columns(cohort):
@@ -66,18 +69,19 @@ def test_crops_and_grades_lie_in_their_columns(cohort):
 
 def test_a_cell_without_a_crop_has_no_grade_that_counts(tmp_path, cohort):
     settings = small()
-    arrays, tables, *_ = paths_of(cohort, settings)
+    inputs = inputs_of(cohort, settings.block)
+    arrays, tables = inputs["arrays"], inputs["tables"]
     table = read_table(tables[0], ROIS)
     gone = (table["study"] == "s001") & (table["level"] == "l1_l2") & (table["side"] == "left")
     kept = table[~gone & (table["study"] != "s002")].reset_index(drop=True)
     np.save(tmp_path / "rois.npy", np.load(arrays[0], allow_pickle=False)[kept["row"].astype(int)])
     write_table(tmp_path / "rois.parquet", kept.assign(row=range(len(kept))), ROIS)
-    paths = paths_of(cohort, settings)._replace(
-        arrays=[str(tmp_path / "rois.npy"), arrays[1]],
-        tables=[str(tmp_path / "rois.parquet"), tables[1]],
-    )
+    changed = {
+        "arrays": [str(tmp_path / "rois.npy"), arrays[1]],
+        "tables": [str(tmp_path / "rois.parquet"), tables[1]],
+    }
     labels = read_table(cohort["labels"], LABELS)
-    found = samples_of(settings, SHAPES, paths, ["s001", "s002", "s003"], labels)
+    found = rows_of(cohort, settings, ["s001", "s002", "s003"], labels, **changed)
     assert found.studies == ("s001", "s003"), "a study without a crop has no row"
     assert found.grades[0, 0] == -1 and not found.speaks[0, 0] and found.speaks[0, 1:].all()
     batch = found.read(np.array([0]))
@@ -95,7 +99,7 @@ def test_the_published_columns_are_seen_and_not_graded(cohort):
 
 
 def test_crops_of_the_other_plane_are_refused(cohort):
-    settings = small(condition="canal", crops={"canal": "recess_set"})
+    settings = small(grades="canal", reads={"canal": "recess_set"})
     with pytest.raises(
         SpinegradeError, match=r"roi set recess_set: the crop of study .* not sagittal"
     ):
@@ -107,11 +111,15 @@ def test_parts_of_a_step_add_up_to_the_whole(cohort):
     found = {}
     for accumulate in (1, 2):
         changed = {
-            "training": {"batch_size": 4, "accumulate": accumulate, "grade_weights": [1, 1, 1]}
+            "training": {
+                "batch_size": 4,
+                "accumulation": accumulate,
+                "loss": {"grade_weights": [1, 1, 1]},
+            }
         }
         still = {"base": 0, "flip": 0, "jitter": 0}
         settings = small(
-            encoder={"backbone": "test_efficientnet_gn"}, augmentation=still, **changed
+            model={"encoder": {"backbone": "test_efficientnet_gn"}}, augment=still, **changed
         )
         torch.manual_seed(1)
         rows = samples(cohort, settings, ["s000", "s001", "s002", "s003"])
@@ -125,14 +133,14 @@ def test_parts_of_a_step_add_up_to_the_whole(cohort):
 
 
 def test_it_learns_the_size_of_the_blob(cohort):
-    training = {"learning_rate": 0.005, "epochs": 30, "batch_size": 2, "accumulate": 1}
+    training = {"learning_rate": 0.005, "epochs": 30, "batch_size": 2, "accumulation": 1}
     training |= {"average_decay": 0.8}
-    settings = small(training=training, augmentation={"base": 0.2, "jitter_px": 1})
+    settings = small(training=training, augment={"base": 0.2, "jitter_px": 1})
     rows = samples(cohort, settings, [f"s{k:03d}" for k in range(6)])
     trainer = trained(trainer_of(rows, settings))
     assert trainer.history[-1]["loss"] < 0.5 * trainer.history[0]["loss"]
     held_out = samples(cohort, settings, ["s006", "s007"])
-    options = (settings, SHAPES, Moment(CPU, torch.float32))
+    options = (settings, SHAPES, Moment(CPU, torch.float32), plain_look)
     assert graded_loss(logits_of(trainer.average.model, held_out, *options), held_out) < 0.5
 
 
@@ -172,16 +180,16 @@ def test_the_digest_tells_pixels_and_grades(tmp_path, cohort):
     settings = small()
     before = samples(cohort, settings).digest()
     assert samples(cohort, settings).digest() == before
-    paths = paths_of(cohort, settings)
-    array = np.load(paths.arrays[1], allow_pickle=False)
+    arrays = inputs_of(cohort, settings.block)["arrays"]
+    array = np.load(arrays[1], allow_pickle=False)
     array[3, 2, 8, 8] ^= 1
     np.save(tmp_path / "rois.npy", array)
     labels = read_table(cohort["labels"], LABELS)
     names = [f"s{number:03d}" for number in range(9)]
-    other = paths._replace(arrays=[paths.arrays[0], str(tmp_path / "rois.npy")])
-    assert samples_of(settings, SHAPES, other, names, labels).digest() != before
+    other = [arrays[0], str(tmp_path / "rois.npy")]
+    assert rows_of(cohort, settings, names, labels, arrays=other).digest() != before
     place = labels.index[labels["condition"] == "neural_foraminal_narrowing"][0]
     labels.loc[place, "grade"] = (
         2 - labels.loc[place, "grade"] if labels.loc[place, "grade"] != 1 else 0
     )
-    assert samples_of(settings, SHAPES, paths, names, labels).digest() != before
+    assert rows_of(cohort, settings, names, labels).digest() != before

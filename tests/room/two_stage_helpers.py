@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
+from learner_blocks import filled, merged
 from learner_helpers import predict_grades, train_fold
 from roi_helpers import write_crops
-from spinegrade.grade.views.settings import CropShape, Settings, settings_from_config
-from spinegrade.grade.views.stores import StorePaths
+from spinegrade.crop_shape import CropShape
+from spinegrade.grade.levels import stores as levels
+from spinegrade.grade.views import stores as views
+from spinegrade.grade.views.stores import Opened, open_inputs
+from spinegrade.learners import learners_of
+from spinegrade.models.registry import build
 from spinegrade.names import CONDITIONS, LUMBAR_LEVELS
-from spinegrade.settings import check_settings
 from spinegrade.tables.files import read_table, write_table
 from spinegrade.tables.folds import FOLDS
 from spinegrade.tables.labels import LABELS
@@ -22,7 +26,6 @@ from spinegrade.tables.rois import ROIS
 from spinegrade.tables.sequences import SEQUENCES
 from spinegrade.tables.studies import STUDIES
 
-PROJECT = Path(__file__).resolve().parents[2]
 # As roi_helpers stores them: 5 slices of 32 px, of which a network sees 3 of 24.
 SHAPE = CropShape(slices=3, slice_margin=1, rows=24, cols=24, margin_px=4)
 SETS = {
@@ -35,37 +38,36 @@ SLICES, SIDE = 20, 32
 SHAPES = dict.fromkeys(SETS, SHAPE) | {
     "levels": CropShape(slices=3, slice_margin=0, rows=SIDE, cols=SIDE, margin_px=0)
 }
-CROPS = {"canal": "canal_set", "foraminal": "foramen_set"}
+READS = {
+    "foraminal": {"foraminal": "foramen_set"},
+    "canal": {"canal": "canal_set"},
+    "subarticular": {"subarticular": "recess_set", "beside": "beside_set"},
+}
 
 
-def small(architecture: str = "view_plain", **changed: Any) -> Settings:
-    """A grader of the smallest network; ``changed`` are keys of its block."""
-    return settings_from_config("grader", small_block(architecture, **changed))
+def small(architecture: str = "view_plain", **changed: Any) -> Any:
+    """A grader of the smallest network; blocks of ``changed`` are merged into its own."""
+    block = small_block(architecture, **changed)
+    return learners_of({"grader": block})["grader"].settings
 
 
 def small_block(architecture: str = "view_plain", **changed: Any) -> dict[str, Any]:
     """The block of the same."""
-    condition = "foraminal"
-    block = {
-        "architecture": architecture,
-        "condition": condition,
-        "crops": {condition: CROPS[condition]},
-        "encoder": {"backbone": "test_resnet"},
+    block: dict[str, Any] = {
+        "model": {"name": architecture, "encoder": {"backbone": "test_resnet"}},
+        "training": {"epochs": 2, "batch_size": 4, "learning_rate": 0.002},
     }
     if architecture == "all_view":
-        block["condition"] = None
-        block |= {"crops": {"canal": "canal_set", "foraminal": "foramen_set"}}
-        block |= {"sequence": "levels", "positions": 3}
+        block |= {"kind": "levels", "sequence": "levels", "input": {"positions": 3}}
+        block["reads"] = {"canal": "canal_set", "foraminal": "foramen_set"}
+    else:
+        grades = changed.get(
+            "grades", "subarticular" if architecture == "axial_side" else "foraminal"
+        )
+        block |= {"kind": "views", "grades": grades, "reads": READS[grades]}
     if architecture == "axial_side":
-        block["condition"] = None
-        block["crops"] = {"subarticular": "recess_set", "beside": "beside_set"}
-    block |= changed
-    training = {"epochs": 2, "batch_size": 4, "learning_rate": 0.002}
-    block["training"] = training | changed.get("training", {})
-    config = yaml.safe_load((PROJECT / "workflow_config.yaml").read_text())
-    config["two_stage"] = {"graders": {"grader": block}}
-    check_settings(config)
-    return config["two_stage"]["graders"]["grader"]
+        block["augment"] = {"jitter": 0}
+    return filled(merged(block, changed), "grader")
 
 
 def write_cohort(folder: Path, studies: int = 8, folds: int = 2) -> dict[str, Any]:
@@ -142,34 +144,42 @@ def write_sequences(
     return arrays, tables
 
 
-def paths_of(cohort: dict[str, Any], settings: Settings) -> StorePaths:
-    """The files of the roi sets that a grader reads, in their order."""
-    names = list(dict.fromkeys(settings.crops.values()))
-    arrays = [str(path) for name in names for path in cohort["crops"][name][0]]
-    tables = [str(path) for name in names for path in cohort["crops"][name][1]]
-    return StorePaths(arrays, tables, *(cohort["sequences"] if settings.sequence else ((), ())))
-
-
 def inputs_of(cohort: dict[str, Any], block: dict[str, Any]) -> dict[str, list[str]]:
-    """Files of a cohort as a job of a grader has them."""
-    paths = paths_of(cohort, settings_from_config("grader", block))
-    found = {name: list(files) for name, files in paths._asdict().items()}
-    return found | {name: [cohort[name]] for name in ("studies", "folds")}
+    """Files of a cohort as a job of a grader has them, set by set in the order of its ``reads``."""
+    names = list(dict.fromkeys(block["reads"].values()))
+    slices, sequences = cohort["sequences"] if "sequence" in block else ([], [])
+    return {
+        "arrays": [str(path) for name in names for path in cohort["crops"][name][0]],
+        "tables": [str(path) for name in names for path in cohort["crops"][name][1]],
+        "slices": slices,
+        "sequences": sequences,
+        **{name: [cohort[name]] for name in ("studies", "folds")},
+    }
+
+
+def opened(cohort: dict[str, Any], settings: Any, **inputs: Any) -> Opened:
+    """What a grader's job has opened; ``inputs`` replace the job's, of which ``labels`` is none."""
+    given = inputs_of(cohort, settings.block) | inputs
+    return open_inputs(settings, SimpleNamespace(inputs=given, given=GIVEN))
+
+
+def rows_of(
+    cohort: dict[str, Any], settings: Any, studies: Sequence[str], labels: Any = None, **inputs: Any
+) -> Any:
+    """The rows of ``studies`` as a grader's kind has them, graded by the table ``labels``."""
+    samples_of = (levels if "sequence" in settings.block else views).samples_of
+    whole = opened(cohort, settings, **inputs)._replace(labels=labels)
+    return samples_of(settings, whole, studies)
+
+
+def network_of(settings: Any) -> Any:
+    """A grader's untrained network."""
+    return build(settings.model_name, **settings.network_options(SHAPES))
 
 
 def given_of(shapes: Mapping[str, CropShape]) -> dict[str, Any]:
     """Shapes of crops and sequences as a job has them."""
-    return {
-        "shapes": {
-            name: {
-                "slices": shape.slices,
-                "slice_margin": shape.slice_margin,
-                "pixels": [shape.rows, shape.cols],
-                "margin_px": shape.margin_px,
-            }
-            for name, shape in shapes.items()
-        }
-    }
+    return {"shapes": {name: shape._asdict() for name, shape in shapes.items()}}
 
 
 GIVEN = given_of(SHAPES)
@@ -186,7 +196,7 @@ def train(
 ) -> Path:
     """Train one fold with its outputs in ``folder``, and return the path of the weights."""
     inputs = inputs_of(cohort, block) | {"labels": [cohort["labels"]]}
-    return train_fold(folder, ("grade", "views"), name, fold, block, inputs, given, **run)
+    return train_fold(folder, ("grade", block["kind"]), name, fold, block, inputs, given, **run)
 
 
 def predict(
@@ -200,4 +210,4 @@ def predict(
 ) -> dict[str, str]:
     """Paths of what a grader predicts of the cohort; ``inputs`` replace the job's."""
     files = inputs_of(cohort, block) | {"weights": weights} | inputs
-    return predict_grades(folder, ("grade", "views"), name, block, files, given)
+    return predict_grades(folder, ("grade", block["kind"]), name, block, files, given)

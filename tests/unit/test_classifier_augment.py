@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from spinegrade.crop_shape import CropShape
 from spinegrade.grade.cells.augment import StoredCrops, look
-from spinegrade.grade.cells.settings import Augmentation, CropShape
+from spinegrade.grade.cells.settings import Augmentation
 
-SHAPE = CropShape(slices=3, slice_margin=1, pixels=9, margin_px=3)
+SHAPE = CropShape(slices=3, slice_margin=1, rows=9, cols=9, margin_px=3)
 STILL = Augmentation(
-    jitter=0, rotate_degrees=0, scale=0, contrast=0, brightness=0, gamma=0, noise=0, mirror=0
+    jitter=0, rotation_degrees=0, scale=0, contrast=0, brightness=0, gamma=0, noise=0, mirror=0
 )
 
 
@@ -63,7 +64,7 @@ def test_right_sides_are_seen_as_left():
 
 
 def test_only_central_cells_are_mirrored_at_will():
-    always = Augmentation(**{**STILL.__dict__, "mirror": 1.0})
+    always = Augmentation(**{**STILL._asdict(), "mirror": 1.0})
     draws = torch.Generator().manual_seed(0)
     central = stored(1, (1, -2, 3), sided=False)
     np.testing.assert_array_equal(dots(look(central, SHAPE, always, draws)), [(1, -2, -3)])
@@ -74,7 +75,7 @@ def test_only_central_cells_are_mirrored_at_will():
 
 
 def test_jitter_has_the_measured_spread_and_stays_in_the_margin():
-    jittered = Augmentation(**{**STILL.__dict__, "jitter": 1.0})
+    jittered = Augmentation(**{**STILL._asdict(), "jitter": 1.0})
     draws = torch.Generator().manual_seed(1)
     many = stored(4000, (0, 0, 0), shift_px=1.2, shift_slices=0.6)
     found = dots(look(many, SHAPE, jittered, draws))
@@ -87,7 +88,7 @@ def test_jitter_has_the_measured_spread_and_stays_in_the_margin():
 
 
 def test_rotation_and_scale_turn_about_the_keypoint():
-    turned = Augmentation(**{**STILL.__dict__, "rotate_degrees": 10.0, "scale": 0.1})
+    turned = Augmentation(**{**STILL._asdict(), "rotation_degrees": 10.0, "scale": 0.1})
     draws = torch.Generator().manual_seed(1)
     seen = look(stored(50, (0, 0, 0)), SHAPE, turned, draws)
     np.testing.assert_array_equal(dots(seen), [(0, 0, 0)] * 50)

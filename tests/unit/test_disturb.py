@@ -1,4 +1,4 @@
-"""What disturbs one-stage images, by OpenCV and by hand, and which settings there are."""
+"""What disturbs one-stage images, by OpenCV and by hand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from spinegrade.errors import SpinegradeError
+from learner_blocks import of_volumes
 from spinegrade.grade.volumes.augment import disturbed
 from spinegrade.grade.volumes.augmentation import augmentation_of
 from spinegrade.imaging.disturb import (
@@ -17,7 +17,7 @@ from spinegrade.imaging.disturb import (
 )
 
 IMAGE = 64
-STILL_BRIGHT = augmentation_of("foraminal", IMAGE, given={"brightness_contrast": 1.0})
+STILL_BRIGHT = augmentation_of(of_volumes("foraminal", IMAGE, brightness_contrast=1.0))
 
 
 def test_brightness_and_contrast_by_hand() -> None:
@@ -59,31 +59,11 @@ def test_a_motion_blur_stays_in_the_middle_unless_shifted() -> None:
     assert filtered(dot, motion_kernel(3, (2, 0, 2, 2), "shifted"))[0, 4, 3] == pytest.approx(1 / 3)
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"sift_px": 3}, "unknown key sift_px"),
-        ({"align": 0.9}, r"homography is 0.2; allowed: at most 1 - align"),
-        ({"motion": "moved"}, "motion is 'moved'; allowed: centred or shifted"),
-        ({"scale": [0.3, -0.3]}, "scale is .*a lower and an upper limit"),
-        ({"blur_px": 4}, "blur_px is 4"),
-        ({"disturb_by": ["fog"]}, "disturb_by is .*motion"),
-        ({"cutout": 1.5}, "cutout is 1.5; allowed: a chance"),
-    ],
-)
-def test_settings_that_cannot_be_are_refused(given: dict, message: str) -> None:
-    with pytest.raises(SpinegradeError, match=message):
-        augmentation_of("foraminal", IMAGE, given=given)
-
-
-def test_published_values_by_target() -> None:
-    foraminal, canal = (augmentation_of(name, 320) for name in ("foraminal", "canal"))
-    assert (foraminal.scale, foraminal.cutout) == ((-0.25, 0.35), 0.5)
-    # Lengths are settled for a canvas of 512 and shrink with it.
-    half = foraminal.limits(256)
+def test_lengths_shrink_with_the_canvas() -> None:
+    # They are settled for a canvas of 512.
+    half = augmentation_of(of_volumes()).limits(256)
     assert (half.shift_px, half.inlier_px) == (5.0, 1.5)
     assert (half.border_px, half.corner_border_px) == (2.5, 2.5)
-    assert (canal.scale, canal.cutout, canal.corner, canal.border_px) == ((-0.2, 0.2), 0.0, 0.2, 10)
-    assert canal.mirror == tuple(range(5))
-    with pytest.raises(SpinegradeError, match="unknown target subarticular"):
-        augmentation_of("subarticular", 320)
+    assert augmentation_of(of_volumes("canal")).mirror == tuple(range(5))
+    kept = augmentation_of(of_volumes(as_published=["recentre", "motion", "mask_offset"]))
+    assert (kept.recentre, kept.motion, kept.mask_offset) == ("published", "shifted", "published")

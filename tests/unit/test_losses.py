@@ -10,35 +10,23 @@ import pytest
 import torch
 import yaml
 from refusals import refused
-from spinegrade.localise.coordinates.settings import LEVELS
 from spinegrade.losses.registry import build, loss_names, module_of
-from spinegrade.settings import SCHEMA_FOLDER
+from spinegrade.schemas import load_schema
+from spinegrade.training.kinds import room_of_kind
 
-PACKAGE = Path(__file__).resolve().parents[2] / "scripts" / "spinegrade"
+PROJECT = Path(__file__).resolve().parents[2]
+PACKAGE, CONFIG = PROJECT / "scripts" / "spinegrade", "workflow_config.yaml"
 
 
-def test_the_schemas_name_every_loss_and_no_other() -> None:
-    detector = yaml.safe_load((SCHEMA_FOLDER / "keypoints.yaml").read_text())
-    for key in ("properties", "detectors", "additionalProperties", "properties", "training"):
-        detector = detector[key]
-    classifier = yaml.safe_load((SCHEMA_FOLDER / "classifiers.yaml").read_text())
-    classifier = classifier["additionalProperties"]
-    known = [*detector["properties"]["loss"]["enum"], *classifier["properties"]["loss"]["enum"]]
-    one_stage = yaml.safe_load((SCHEMA_FOLDER / "one_stage.yaml").read_text())
-    network = one_stage["properties"]["networks"]["additionalProperties"]["properties"]
-    # A one-stage network's target says which loss is its own.
-    known += [f"one_stage_{target}" for target in network["target"]["enum"]]
-    grader = yaml.safe_load((SCHEMA_FOLDER / "two_stage.yaml").read_text())
-    for key in ("properties", "graders", "additionalProperties", "properties", "training"):
-        grader = grader[key]
-    known += grader["properties"]["loss"]["enum"]
-    regressors = yaml.safe_load((SCHEMA_FOLDER / "keypoints.yaml").read_text())
-    for key in ("properties", "regressors", "additionalProperties", "properties", "kind"):
-        regressors = regressors[key]
-    # A regressor's kind says which loss is its own.
-    kinds = regressors["enum"]
-    known += {"level_sequence" if kind == LEVELS else "coordinate_distance" for kind in kinds}
-    assert sorted(known) == loss_names()
+def test_every_loss_is_the_default_of_a_kind_or_named_by_a_recipe() -> None:
+    named = set()
+    for kind in room_of_kind():
+        training = load_schema(f"learners/{kind}")["properties"]["training"]["properties"]
+        named.add(training["loss"]["properties"]["name"].get("default"))
+    for recipe in [*(PROJECT / "resources" / "systems").glob("*.yaml"), PROJECT / CONFIG]:
+        for block in (yaml.safe_load(recipe.read_text()).get("learners") or {}).values():
+            named.add((block or {}).get("training", {}).get("loss", {}).get("name"))
+    assert named - {None} == set(loss_names())
 
 
 def test_an_unknown_loss_is_refused_with_the_known_ones() -> None:

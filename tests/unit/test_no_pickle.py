@@ -16,9 +16,9 @@ import pytest
 import torch
 from spinegrade.cohort.csv_file import read_csv_file
 from spinegrade.cohort.problems import Problems
+from spinegrade.crop_shape import CropShape
 from spinegrade.errors import SpinegradeError
 from spinegrade.grade.cells.cells import open_store
-from spinegrade.grade.cells.settings import CropShape
 from spinegrade.models import timm_backbone
 from spinegrade.phantom.statistics import load_statistics
 from spinegrade.report.crops import contact_sheets
@@ -32,7 +32,7 @@ from unsafe_code import project_files, unsafe_in, unsafe_in_rules
 
 PROJECT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
-SHAPE = CropShape(slices=3, slice_margin=1, pixels=8, margin_px=2)
+SHAPE = CropShape(slices=3, slice_margin=1, rows=8, cols=8, margin_px=2)
 PYTHON, RULES = project_files(PROJECT)
 
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from learner_blocks import of_volumes
 from spinegrade.errors import SpinegradeError
 from spinegrade.grade.volumes.augment import Batch, augment, draw_cutouts, plain
 from spinegrade.grade.volumes.augmentation import Augmentation, augmentation_of
@@ -20,7 +21,7 @@ CANVAS, IMAGE = 128, 64
 LENGTHS = [4, 3, 5, 4, 6, 3, 5, 4]
 MIRROR = (5, 6, 7, 8, 9, 0, 1, 2, 3, 4)
 CHANCES = ("reversal", "align", "homography", "cutout", "brightness_contrast", "disturb")
-STILL = replace(augmentation_of("foraminal", IMAGE), **dict.fromkeys(CHANCES, 0.0))
+STILL = replace(augmentation_of(of_volumes("foraminal", IMAGE)), **dict.fromkeys(CHANCES, 0.0))
 ALWAYS = {"reversal": 0.5, "cutout": 1.0, "brightness_contrast": 1.0, "disturb": 1.0}
 # A column of foramina a side, the right one two px in front: (x, y) on the canvas.
 SHAPE = torch.tensor(
@@ -147,7 +148,8 @@ def test_reversed_slices_are_exactly_the_slices_in_reverse() -> None:
 
 def everything(target: str, flip: str) -> Augmentation:
     given = {"disturb": 1.0, "align": 0.5, "homography": 0.5}
-    return augmentation_of(target, IMAGE, flip, given)
+    kept = ["flip"] * (flip == "bugged")
+    return augmentation_of(of_volumes(target, IMAGE, kept, **given))
 
 
 def test_bugged_differs_from_fixed_in_the_sides_of_reversed_volumes_alone() -> None:

@@ -10,7 +10,9 @@ import pytest
 import yaml
 from refusals import refused
 from spinegrade.errors import SpinegradeError
+from spinegrade.schemas import SCHEMA_FOLDER, load_schema
 from spinegrade.settings import check_settings
+from spinegrade.training.kinds import room_of_kind
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -54,15 +56,18 @@ def test_a_tilde_is_the_users_home_in_every_path(
         (tmp_path / folder).mkdir(parents=True)
     config["cohort"] |= {"kind": "kaggle_rsna2024", "root": "~/data", "folds_file": "~/folds.csv"}
     config["models"]["from"] = "~/results/finished"
-    config["ensemble"]["outside"] = {"theirs": {"path": "~/theirs.csv"}}
-    config["classifiers"]["small"]["pretrained"] = "~/weights.safetensors"
+    config["combine"]["outside"] = {"theirs": {"path": "~/theirs.csv"}}
+    config["learners"]["small"]["model"]["encoder"]["pretrained"] = "~/weights.safetensors"
     config["runtime"]["container"] = "docker://~/image"
     filled = check_settings(config)
     assert filled["cohort"]["root"] == f"{tmp_path}/data"
     assert filled["cohort"]["folds_file"] == f"{tmp_path}/folds.csv"
     assert filled["models"]["from"] == f"{tmp_path}/results/finished"
-    assert filled["ensemble"]["outside"]["theirs"]["path"] == f"{tmp_path}/theirs.csv"
-    assert filled["classifiers"]["small"]["pretrained"] == f"{tmp_path}/weights.safetensors"
+    assert filled["combine"]["outside"]["theirs"]["path"] == f"{tmp_path}/theirs.csv"
+    assert (
+        filled["learners"]["small"]["model"]["encoder"]["pretrained"]
+        == f"{tmp_path}/weights.safetensors"
+    )
     # Only where it leads the path.
     assert filled["runtime"]["container"] == "docker://~/image"
 
@@ -82,8 +87,9 @@ def test_every_key_that_names_a_file_is_marked_as_a_path() -> None:
             walk(place, part)
         walk(f"{where}.*", schema.get("additionalProperties"))
 
-    for path in (PROJECT / "resources" / "schemas" / "config").glob("*.yaml"):
-        walk(path.stem, yaml.safe_load(path.read_text()))
+    kinds = [f"learners/{kind}" for kind in room_of_kind()]
+    for name in [*(path.stem for path in SCHEMA_FOLDER.glob("*.yaml")), *kinds]:
+        walk(name, load_schema(name))
     assert marked == named and len(marked) >= 8
 
 
@@ -111,10 +117,10 @@ def test_a_real_cohort_needs_a_folder(config: dict[str, Any], tmp_path: Path) ->
 
 
 def test_crops_may_have_two_unlike_sides(config: dict[str, Any]) -> None:
-    block = config["rois"]["sets"]["canal_axial"]
+    block = config["crop"]["sets"]["canal_axial"]
     block["in_plane"] = {"unit": "frame", "size": [72, 128.5], "output_px": [64, 128]}
     block["slices"] = {"sampled": {"part": "centre"}}
-    filled = check_settings(copy.deepcopy(config))["rois"]["sets"]["canal_axial"]
+    filled = check_settings(copy.deepcopy(config))["crop"]["sets"]["canal_axial"]
     assert filled["in_plane"]["frame_px"] == 512 and filled["slices"]["sampled"]["of"] == 10
     assert filled["keep_inside"] is False
     block["in_plane"]["size"] = [72, 128, 3]
@@ -123,4 +129,4 @@ def test_crops_may_have_two_unlike_sides(config: dict[str, Any]) -> None:
     with pytest.raises(SpinegradeError) as caught:
         check_settings(config)
     for words in ("in_plane.size is [72, 128, 3]", "in_plane.output_px.1 is 4", "sampled.of is 9"):
-        assert f"rois.sets.canal_axial.{'slices.' * ('of' in words)}{words}" in str(caught.value)
+        assert f"crop.sets.canal_axial.{'slices.' * ('of' in words)}{words}" in str(caught.value)

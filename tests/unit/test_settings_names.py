@@ -33,15 +33,15 @@ HOSTILE_KEYS = ["../x", "..", ".", "", "/etc/x", "a/b", "a\\b", "a\0b", "a b", "
     ],
 )
 def test_a_hostile_name_in_the_configuration_is_refused(config: dict[str, Any], name: str) -> None:
-    for block in ("cohort.name", "detectors", "sets", "classifiers"):
+    for block in ("cohort.name", "learners", "crop.sets", "systems"):
         changed = copy.deepcopy(config)
         if block == "cohort.name":
             changed["cohort"]["name"] = name
         else:
             named = {
-                "detectors": changed["keypoints"]["detectors"],
-                "sets": changed["rois"]["sets"],
-                "classifiers": changed["classifiers"],
+                "learners": changed["learners"],
+                "crop.sets": changed["crop"]["sets"],
+                "systems": changed["systems"],
             }[block]
             named[name] = copy.deepcopy(next(iter(named.values())))
         with pytest.raises(SpinegradeError) as caught:

@@ -83,7 +83,7 @@ STAGES = {
     "convert_dicom": {"series", "stacks", "slices", "copies", "rejected"},
     "split_folds": {"studies", "labels", "folds"},
     "write_submission": {"studies", "probabilities"},
-    "prepare_one_stage": {"stacks"},
+    "prepare_canvases": {"stacks"},
 }
 """Stages, and the kinds of tables that they read or write."""
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
+from learner_blocks import settings_of
 from spinegrade.grade.views.base_augment import Draws, augmented, draw, plain
 from spinegrade.grade.views.looks import as_left, mirrored_groups, outwards, sagittal_training
 from spinegrade.grade.views.mixing import Mixing, draw_mixing, mixed
-from spinegrade.grade.views.settings import Augmentation
 from spinegrade.imaging.disturb import (
     filtered,
     filtered_each,
@@ -19,7 +18,9 @@ from spinegrade.imaging.disturb import (
     median_filtered,
 )
 
-STILL = Augmentation(base=0, flip=0, jitter=0)
+USUAL = {"kind": "views", "grades": "canal", "reads": {"canal": "canal_sagittal"}}
+USUAL["model"] = {"name": "view_plain", "encoder": {"backbone": "test_resnet"}}
+STILL = settings_of(USUAL).augment._replace(base=0, flip=0, jitter=0)
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +113,7 @@ def test_each_image_has_its_own_blur():
 
 
 def test_draws_hold_blurs_as_often_as_asked_for():
-    drawn = draw(4000, Augmentation(base=0.75), torch.Generator().manual_seed(1))
+    drawn = draw(4000, STILL._replace(base=0.75), torch.Generator().manual_seed(1))
     by_median = drawn.median > 0
     assert not (by_median & drawn.blurred).any()
     assert float(by_median.float().mean()) == pytest.approx(0.25, abs=0.03)
@@ -134,7 +135,7 @@ def test_all_crops_of_a_study_from_one_stack_move_alike():
     crops = torch.zeros(2, 3, 5, 1, 41, 41, dtype=torch.uint8)
     crops[..., 12, 26] = 255
     aspects = torch.ones(2, 3, 5)
-    settings = replace(STILL, base=1.0, brightness=0, contrast=0, flip=0.5)
+    settings = STILL._replace(base=1.0, brightness=0, contrast=0, flip=0.5)
     draws = torch.Generator().manual_seed(3)
     seen = sagittal_training(crops, aspects, settings, (41, 41), draws, (0, 1, 1))
     same = [[torch.allclose(seen[b, g], seen[b, 1], atol=1e-5) for g in range(3)] for b in range(2)]
@@ -146,7 +147,7 @@ def test_all_crops_of_a_study_from_one_stack_move_alike():
 def test_jitter_is_of_each_crop_and_the_middle_slice_is_never_lost():
     crops = torch.zeros(4, 1, 5, 3, 41, 41, dtype=torch.uint8)
     crops[..., 20, 20] = 255
-    settings = replace(STILL, jitter=1.0, jitter_px=4.0, slice_loss=0.5)
+    settings = STILL._replace(jitter=1.0, jitter_px=4.0, slice_loss=0.5)
     draws = torch.Generator().manual_seed(3)
     seen = sagittal_training(crops, torch.ones(4, 1, 5), settings, (31, 31), draws)
     assert seen.shape == (4, 1, 5, 3, 31, 31)
@@ -212,7 +213,7 @@ def test_sequences_are_mixed_as_images_of_their_rows():
 
 
 def test_batches_are_mixed_in_the_first_epochs_and_by_chance():
-    settings = replace(STILL, mixup=0.2, mixup_epochs=6)
+    settings = STILL._replace(mixup=0.2, mixup_epochs=6)
     draws = torch.Generator().manual_seed(0)
     early = [draw_mixing(settings, 5, 4, draws) for _ in range(1000)]
     shares = torch.tensor([one.share for one in early if one])

@@ -43,7 +43,7 @@ FORBIDDEN_ATTRIBUTES = {"read_pickle", "to_pickle", "load_pickle", "unsafe_load"
 # In a rule file also the directives that put names into a shell or code into the workflow.
 FORBIDDEN_IN_RULES = {
     *("shell", "run", "eval", "exec", "compile", "__import__", "pickle", "dill", "joblib"),
-    *("marshal", "shelve", "cloudpickle", "socket", "system", "popen", "subprocess"),
+    *("marshal", "shelve", "cloudpickle", "socket", "popen", "subprocess"),
 }
 
 
@@ -162,12 +162,16 @@ def _is_own_or_named(node: ast.expr | None) -> bool:
 
 def unsafe_in_rules(source: str) -> list[str]:
     """What a rule file must not hold; those files are no Python, so their words are looked at."""
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    return [
-        f"{token.start[0]}: {token.string}"
-        for token in tokens
-        if token.type == tokenize.NAME and token.string in FORBIDDEN_IN_RULES
-    ]
+    tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+    found = []
+    for before, token, after in zip([None, *tokens], tokens, [*tokens[1:], None], strict=False):
+        # A word of this field, too: refused where it is called or imported.
+        calls = token.string == "system" and (
+            (after and after.string == "(") or (before and before.string in ("import", "os"))
+        )
+        if token.type == tokenize.NAME and (token.string in FORBIDDEN_IN_RULES or calls):
+            found.append(f"{token.start[0]}: {token.string}")
+    return found
 
 
 def project_files(project: Path) -> tuple[list[Path], list[Path]]:

@@ -14,7 +14,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 THROWAWAY = PROJECT / "tests" / "slurm" / "throwaway.py"
 CONFIGS = [PROJECT / "tests" / "workflow" / name for name in ("miniature.yaml", "slurm.yaml")]
 RESULTS = Path("results/miniature")
-CHECKPOINTS = RESULTS / "keypoints" / ".checkpoints"
+CHECKPOINTS = RESULTS / "localise" / ".checkpoints"
 _ALLOTTED = re.compile(r"GRES=gpu:\d+\(IDX:([\d,-]+)\)")
 
 
@@ -158,7 +158,7 @@ def start_snakemake(
     folder.mkdir()
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile")]
     command += [*arguments, "--configfile", *map(str, CONFIGS)]
-    command += ["--", str(RESULTS / "ensemble" / "submission.csv")]
+    command += ["--", str(RESULTS / "combine" / "submission.csv")]
     with (folder / "run.log").open("w") as log:
         return subprocess.Popen(
             command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True
@@ -200,7 +200,7 @@ class Disturbed:
         """The running training of that fold, once it has left a checkpoint."""
         if not (self.folder / CHECKPOINTS / f"sagittal_t1_fold_{fold}.pt").exists():
             return None
-        name = f"train_keypoints_wildcards_sagittal_t1_{fold}"
+        name = f"train_localiser_wildcards_sagittal_t1_{fold}"
         jobs = self.cluster.jobs()
         return next((job for job in jobs if job.rule == name and job.state == "RUNNING"), None)
 

@@ -14,7 +14,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 CONFIGS = [PROJECT / "tests" / "workflow" / name for name in ("miniature.yaml", "sequences.yaml")]
 RESULTS = Path("results/miniature")
 TARGETS = [
-    f"{RESULTS}/rois/{name}"
+    f"{RESULTS}/crop/{name}"
     for name in ("levels/0/slices.npy", "by_canal/0/slices.npy", "foramina_sampled/0/rois.npy")
 ]
 pytestmark = pytest.mark.workflow
@@ -47,7 +47,7 @@ def test_every_axial_slice_is_there_and_every_level_lies_in_its_stack(
     axial = stacks[stacks["plane"] == "axial"]
     folds = pd.read_parquet(run[0] / RESULTS / "cohort/folds.parquet")
     for name, side in (("levels", 256), ("by_canal", 64)):
-        place = run[0] / RESULTS / "rois" / name / "0"
+        place = run[0] / RESULTS / "crop" / name / "0"
         slices = np.load(place / "slices.npy", mmap_mode="r", allow_pickle=False)
         assert slices.shape == (axial["slices"].sum(), side, side)
         table = pd.read_parquet(place / "sequences.parquet")
@@ -66,7 +66,7 @@ def test_graded_sides_are_those_that_are_annotated(run: tuple[Path, dict]) -> No
     """Every level has a row in the stack that its points lie in, with one flag a landmark."""
     landmarks = pd.read_parquet(run[0] / RESULTS / "convert/0/landmarks.parquet")
     recess = landmarks[landmarks["condition"] == "subarticular_stenosis"]
-    table = pd.read_parquet(run[0] / RESULTS / "rois/levels/0/sequences.parquet")
+    table = pd.read_parquet(run[0] / RESULTS / "crop/levels/0/sequences.parquet")
     for side in ("left", "right"):
         key = ["study", "series", "stack", "level"]
         own = recess.loc[recess["side"] == side, key].merge(table[key])
@@ -74,7 +74,7 @@ def test_graded_sides_are_those_that_are_annotated(run: tuple[Path, dict]) -> No
 
 
 def test_sampled_crops_have_five_slices(run: tuple[Path, dict]) -> None:
-    place = run[0] / RESULTS / "rois/foramina_sampled/0"
+    place = run[0] / RESULTS / "crop/foramina_sampled/0"
     crops = np.load(place / "rois.npy", allow_pickle=False)
     table = pd.read_parquet(place / "rois.parquet")
     assert crops.shape == (len(table), 5, 128, 128) and set(table["side"]) == {"left", "right"}
@@ -93,5 +93,5 @@ def test_a_setting_reruns_what_it_concerns(
     run: tuple[Path, dict], tmp_path: Path, edit: str, jobs: dict[str, int]
 ) -> None:
     file = tmp_path / "edit.yaml"
-    file.write_text(f"rois: {{{edit}}}\n")
+    file.write_text(f"crop: {{{edit}}}\n")
     assert jobs_of(run[0], [*CONFIGS, file], "--dry-run") == jobs

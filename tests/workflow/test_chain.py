@@ -34,7 +34,7 @@ def run(finished_run: Path) -> Path:
 
 
 def test_every_cell_of_every_study_has_a_probability(run: Path) -> None:
-    table = pd.read_parquet(run / "results/miniature/ensemble/probabilities.parquet")
+    table = pd.read_parquet(run / "results/miniature/combine/probabilities.parquet")
     assert len(table) == 9 * 25
     assert table["study"].nunique() == 9
     new = table[table["fold"].isna()]
@@ -42,14 +42,14 @@ def test_every_cell_of_every_study_has_a_probability(run: Path) -> None:
 
 
 def test_the_score_covers_every_label(run: Path) -> None:
-    score = json.loads((run / "results/miniature/ensemble/score.json").read_text())
+    score = json.loads((run / "results/miniature/combine/score.json").read_text())
     labels = pd.read_parquet(run / "results/miniature/cohort/labels.parquet")
     assert score["counts"]["cells_scored"] == labels["grade"].notna().sum()
     assert 0.2 < score["ensemble"]["total"] < 3
 
 
 def test_the_submission_has_the_competitions_form(run: Path) -> None:
-    submission = pd.read_csv(run / "results/miniature/ensemble/submission.csv")
+    submission = pd.read_csv(run / "results/miniature/combine/submission.csv")
     sample = pd.read_csv(run / "results/miniature/phantom/sample_submission.csv")
     assert submission["row_id"].tolist() == sample["row_id"].tolist()
     assert submission.columns.tolist() == ["row_id", "normal_mild", "moderate", "severe"]
@@ -60,7 +60,7 @@ def test_each_training_study_is_found_by_a_detector_that_never_saw_it(run: Path)
     folds = pd.read_parquet(run / "results/miniature/cohort/folds.parquet")
     fold = folds.set_index("study")["fold"]
     for detector in ("sagittal_t1", "sagittal_t2", "axial_t2"):
-        points = pd.read_parquet(run / f"results/miniature/keypoints/{detector}/0.parquet")
+        points = pd.read_parquet(run / f"results/miniature/localise/{detector}/0.parquet")
         seen = points[points["study"].isin(fold.index)]
         expected = detector + ":fold_" + fold.loc[seen["study"]].astype(str)
         assert len(seen) and seen["source"].tolist() == expected.tolist()
@@ -121,10 +121,10 @@ def test_trained_models_grade_a_folder_of_studies_and_one_bad_study_stops_nobody
     done = grade_with_trained_models(run, given)
     words = done.stdout + done.stderr
     assert done.returncode == 0, words[-4000:]
-    assert "train_keypoints" not in words and "train_classifier" not in words
+    assert "train_localiser" not in words and "train_grader" not in words
     rejected = pd.read_parquet(run / "results/given/convert/0/rejected.parquet")
     assert set(rejected["study"]) == {broken}
-    table = pd.read_parquet(run / "results/given/ensemble/probabilities.parquet")
+    table = pd.read_parquet(run / "results/given/combine/probabilities.parquet")
     assert len(table) == 5 * 25 and table["fold"].isna().all()
     page = (run / "results/given/report/report.html").read_text()
     assert broken in page
@@ -133,22 +133,22 @@ def test_trained_models_grade_a_folder_of_studies_and_one_bad_study_stops_nobody
     single = max(path.name for path in (given / "train_images").iterdir())
     for condition in CONDITIONS:
         # What the finished run gave no weight is the prior's as well.
-        weights = json.loads((run / "results/miniature/ensemble/weights.json").read_text())
+        weights = json.loads((run / "results/miniature/combine/weights.json").read_text())
         seen = condition == FORAMINAL and weights["all_folds"][condition]["weights"]["small"] > 0
         expected = {("image", "small")} if seen else {("prior", "")}
         assert set(told.loc[(single, condition)].itertuples(index=False, name=None)) == expected
-    filled = pd.read_csv(run / "results/given/ensemble/filled.csv", dtype="str")
+    filled = pd.read_csv(run / "results/given/combine/filled.csv", dtype="str")
     lacking = filled[filled["lacking"] == "small"].groupby("study").size()
     assert (lacking[broken], lacking[single]) == (25, 15)
     for study in (broken, single):
         alone = int((told.loc[study, "source"] == "prior").sum())
         words = f"{alone} of 25 cells hold the prior alone, nothing of this patient&#39;s images: "
         assert words in page.split(f"<h3>Study {study}</h3>")[1].split("<table")[0]
-    score = json.loads((run / "results/given/ensemble/score.json").read_text())
+    score = json.loads((run / "results/given/combine/score.json").read_text())
     labels = pd.read_parquet(run / "results/given/cohort/labels.parquet")
     assert score["counts"]["cells_scored"] == labels["grade"].notna().sum()
     assert score["counts"]["cells_scored_by_prior_alone"] >= 40 - labels["grade"].isna().sum()
-    submission = pd.read_csv(run / "results/given/ensemble/submission.csv")
+    submission = pd.read_csv(run / "results/given/combine/submission.csv")
     assert len(submission) == 25
 
 
@@ -161,10 +161,10 @@ def test_trained_models_grade_new_studies_alone(run: Path, given: Path, tmp_path
     done = grade_with_trained_models(run, alone, "alone")
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     results = run / "results" / "alone"
-    submission = pd.read_csv(results / "ensemble" / "submission.csv")
+    submission = pd.read_csv(results / "combine" / "submission.csv")
     assert submission["row_id"].tolist() == [f"{study}_{c.column}" for c in LUMBAR_CELLS]
     assert (submission.iloc[:, 1:].sum(axis=1) - 1).abs().max() < 1e-5
-    score = json.loads((results / "ensemble" / "score.json").read_text())
+    score = json.loads((results / "combine" / "score.json").read_text())
     assert not score["scored"] and score["counts"]["cells_scored"] == 0
     page = (results / "report" / "report.html").read_text()
     assert "No score: no labelled cell" in page and f"Study {study}" in page

@@ -16,12 +16,12 @@ sys.path.insert(0, str(PROJECT / "benchmarks"))
 
 import chaos  # noqa: E402
 
-TARGET = "results/chaos/keypoints/sagittal_t1/fold_0/weights.safetensors"
+TARGET = "results/chaos/localise/sagittal_t1/fold_0/weights.safetensors"
 CONFIG = {
     "cohort": {"name": "chaos", "folds": 2, "fold_salt": 0},
     "phantom": {"studies": 4, "test_studies": 0, "seed": 5, "scale": 0.5},
     "runtime": {"shards": 1, "checkpoint_minutes": 0},
-    "keypoints": {"detectors": {"sagittal_t1": {"training": {"epochs": 12, "batch_size": 2}}}},
+    "learners": {"sagittal_t1": {"training": {"epochs": 12, "batch_size": 2}}},
 }
 
 

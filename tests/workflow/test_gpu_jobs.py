@@ -155,7 +155,7 @@ def start(
         "CUDA_VISIBLE_DEVICES": visible,
         "SPINEGRADE_GPU_LOCKS": str(folder.parent / "locks"),
         "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
-        "PYTHONPATH": f"{PROJECT / 'scripts'}:{ROOM}",
+        "PYTHONPATH": f"{PROJECT / 'scripts'}:{ROOM}:{ROOM.parent}",
     }
     command = [sys.executable, "-m", "snakemake", "--directory", str(folder), "--keep-going"]
     command += ["--snakefile", str(folder / "Snakefile"), "--workflow-profile", "none"]

@@ -45,17 +45,18 @@ CONFIG = {
         "fold_salt": SALT,
     },
     "runtime": {"shards": len(SHARDS)},
-    "classifiers": {
+    "learners": {
         "attentive": {
-            "views": {
-                "spinal_canal_stenosis": ["canal_sagittal"],
-                "neural_foraminal_narrowing": ["foramen_sagittal"],
-                "subarticular_stenosis": ["recess_axial"],
+            "kind": "cells",
+            "reads": {
+                "canal": ["canal_sagittal"],
+                "foraminal": ["foramen_sagittal"],
+                "subarticular": ["recess_axial"],
             },
-            "backbone": "test_resnet",
-            "pooling": "attention",
+            "model": {"name": "slice_attention", "encoder": {"backbone": "test_resnet"}},
         }
     },
+    "systems": {"demo": {"members": ["small", "attentive"]}},
 }
 
 
@@ -70,17 +71,17 @@ ENDS = {"fit_ensemble", "write_submission", "write_report"}
 
 def from_classifiers(*classifiers: str) -> set[str]:
     """Training of these classifiers and all that follows."""
-    trained = jobs("train_classifier", classifiers, FOLDS)
-    return trained | jobs("predict_classifier", classifiers) | ENDS
+    trained = jobs("train_grader", classifiers, FOLDS)
+    return trained | jobs("predict_grader", classifiers) | ENDS
 
 
 def from_detectors(detectors: list[str], folds: list[int], inferred: list[str]) -> set[str]:
     """Training of detectors on some folds, the inference that uses them and all that follows."""
     cropped = [name for name, detector in DETECTOR_OF.items() if detector in inferred]
     return (
-        jobs("train_keypoints", detectors, folds)
-        | jobs("infer_keypoints", inferred, SHARDS)
-        | jobs("measure_keypoints", inferred)
+        jobs("train_localiser", detectors, folds)
+        | jobs("infer_localiser", inferred, SHARDS)
+        | jobs("measure_localiser", inferred)
         | jobs("crop_rois", cropped, SHARDS)
         | from_classifiers(*CLASSIFIERS)
     )
@@ -99,12 +100,12 @@ def from_test_study(study: str) -> set[str]:
     own = shard_of(study, len(SHARDS))
     return (
         {"index_cohort", "split_folds", "fit_mean_shape", *ENDS}
-        | jobs("measure_keypoints", DETECTORS)
+        | jobs("measure_localiser", DETECTORS)
         | jobs("convert_dicom", own)
         | jobs("locate_landmarks", own)
-        | jobs("infer_keypoints", DETECTORS, own)
+        | jobs("infer_localiser", DETECTORS, own)
         | jobs("crop_rois", DETECTOR_OF, own)
-        | jobs("predict_classifier", CLASSIFIERS)
+        | jobs("predict_grader", CLASSIFIERS)
     )
 
 
@@ -189,23 +190,29 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
         "epochs: 41",
         from_classifiers("small"),
     ),
-    "how a detector's answer is read": (
-        f"{PACKAGE}/localise/heatmap/decode.py",
-        r"\Z",
-        "\nFLOOR = 0.1\n",
-        from_detectors([], [], list(DETECTORS)),
+    "a key that only the inference of a detector uses": (
+        "workflow_config.yaml",
+        r"max_distance_mm: 15",
+        "max_distance_mm: 16",
+        from_detectors([], [], ["axial_t2"]),
     ),
-    "how a kind of grader is asked": (
-        f"{PACKAGE}/grade/cells/apply.py",
-        r"\Z",
-        "\nTIMES = 1\n",
-        jobs("predict_classifier", CLASSIFIERS) | ENDS,
+    "how a grader looks at cells": (
+        "workflow_config.yaml",
+        r"(  small:\n    kind: cells\n)",
+        r"\g<1>    looks: [plain]\n",
+        jobs("predict_grader", ["small"]) | ENDS,
     ),
-    "the training engine": (
-        f"{PACKAGE}/training/engine.py",
-        r"\Z",
-        "\nTIMES = 1\n",
-        from_detectors(list(DETECTORS), list(FOLDS), list(DETECTORS)),
+    "how often trainings are saved and measured": (
+        "workflow_config.yaml",
+        r"training: \{epochs: (70|40),",
+        r"training: {checkpoint_epochs: 3, validate_every: 2, epochs: \g<1>,",
+        set(),
+    ),
+    "how soon a killed training is saved": (
+        "workflow_config.yaml",
+        r"checkpoint_minutes: 5",
+        "checkpoint_minutes: 6",
+        set(),
     ),
     "a classifier's architecture in another family": (
         f"{PACKAGE}/models/heatmap_unet.py",
@@ -219,22 +226,21 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
 # What a dry run says of it, line by line.
 WHY: dict[str, list[str]] = {
     "one model's layer": [
-        "  train_classifier classifier=attentive fold=0,1,2: code of "
-        "spinegrade.models.slice_attention",
+        "  train_grader learner=attentive fold=0,1,2: code of spinegrade.models.slice_attention",
     ],
     "the metric": ["  fit_ensemble: code of spinegrade.metrics.rsna2024"],
     "the crop geometry": [
         "  crop_rois roi_set=canal_axial,recess_axial,canal_sagittal,foramen_sagittal shard=0,1: "
         "code of spinegrade.crop.crop",
-        "  train_classifier classifier=attentive fold=0,1,2: code or settings of canal_sagittal, "
+        "  train_grader learner=attentive fold=0,1,2: code or settings of canal_sagittal, "
         "foramen_sagittal, recess_axial",
     ],
     "one detector's learning rate": [
-        "  train_keypoints detector=sagittal_t2 fold=0,1,2: "
-        "keypoints.detectors.sagittal_t2.training.learning_rate was 0.004, is 0.003",
+        "  train_localiser learner=sagittal_t2 fold=0,1,2: "
+        "learners.sagittal_t2.training.learning_rate was 0.004, is 0.003",
     ],
     "one classifier's epochs": [
-        "  train_classifier classifier=small fold=0,1,2: classifiers.small.epochs was 40, is 41",
+        "  train_grader learner=small fold=0,1,2: learners.small.training.epochs was 40, is 41",
         "  what they read is made anew: fit_ensemble, write_submission",
     ],
 }
@@ -303,13 +309,12 @@ MESSAGES = {
     r"Converting the DICOM series of shard (\d)": "convert_dicom",
     r"Locating the annotated points of shard (\d)": "locate_landmarks",
     r"Fitting the mean shape": "fit_mean_shape",
-    r"Training detector (\w+) on all studies outside fold (\d)": "train_keypoints",
-    r"Finding (\w+) points in shard (\d)": "infer_keypoints",
-    r"Measuring the out-of-fold error of (\w+)": "measure_keypoints",
+    r"Training (\w+) on all studies outside fold (\d)": "train",
+    r"Finding the points of (\w+) in shard (\d)": "infer_localiser",
+    r"Measuring the out-of-fold error of (\w+)": "measure_localiser",
     r"Cropping (\w+) around the keypoints of shard (\d)": "crop_rois",
-    r"Training fold (\d) of classifier (\w+)": "train_classifier",
-    r"Predicting with classifier (\w+)": "predict_classifier",
-    r"Weighing the classifiers": "fit_ensemble",
+    r"Predicting with (\w+)": "predict_grader",
+    r"Weighing the (?:classifiers|graders|members)": "fit_ensemble",
     r"Writing submission": "write_submission",
     r"Writing the report": "write_report",
 }
@@ -328,7 +333,9 @@ def jobs_in(words: str) -> set[str]:
         for pattern, rule in MESSAGES.items():
             match = re.match(pattern, message)
             if match:
-                parts = match.groups()[::-1] if rule == "train_classifier" else match.groups()
+                parts = match.groups()
+                if rule == "train":
+                    rule = "train_localiser" if parts[0] in DETECTORS else "train_grader"
                 found.add(" ".join([rule, *parts]))
                 break
         else:
@@ -418,6 +425,37 @@ def test_a_new_test_study_trains_nothing(memory: Path, data: Path) -> None:
     (folder / "1.dcm").write_bytes(b"image")
     deliver(data, TRAIN_STUDIES)
     assert planned(memory) == from_test_study("2002")
+
+
+@pytest.fixture
+def added(memory: Path) -> Iterator[list[Path]]:
+    """Files that a test adds to the project; they are gone afterwards."""
+    files: list[Path] = []
+    yield files
+    for file in files:
+        file.unlink()
+
+
+def test_a_new_recipe_and_a_new_kind_of_learner_rerun_nothing(
+    memory: Path, added: list[Path]
+) -> None:
+    """Nor does a new network or loss: what no learner names is no code of any job."""
+    package = memory / PACKAGE
+    for file, like in {
+        memory / "resources/systems/new.yaml": memory / "resources/systems/one_stage_small.yaml",
+        memory / "resources/schemas/config/learners/new.yaml": memory
+        / "resources/schemas/config/learners/cells.yaml",
+        **{
+            package / f"grade/new/{part}.py": package / f"grade/cells/{part}.py"
+            for part in ("__init__", "kind", "predict", "settings")
+        },
+        package / "models/new.py": package / "models/slice_channels.py",
+        package / "losses/new.py": package / "losses/weighted_cross_entropy.py",
+    }.items():
+        file.parent.mkdir(exist_ok=True)
+        shutil.copy(like, file)
+        added.append(file)
+    assert planned(memory) == set()
 
 
 @pytest.mark.parametrize("with_memory", [True, False])

@@ -42,7 +42,7 @@ def a_folder(folder: Path, **outside: dict) -> Path:
     write_table(sample, ["2002", "2001"], np.zeros((2, 25), int), 0.4)
     config = folder / "blend.yaml"
     cohort = {"name": "blend", "kind": "kaggle_labels", "root": str(folder / "labels"), "folds": 3}
-    config.write_text(yaml.safe_dump({"cohort": cohort, "ensemble": {"outside": outside}}))
+    config.write_text(yaml.safe_dump({"cohort": cohort, "combine": {"outside": outside}}))
     return config
 
 
@@ -52,7 +52,7 @@ def test_tables_are_weighed_scored_and_submitted(tmp_path: Path) -> None:
     assert code == 0, words[-4000:]
     stages = ("index_cohort", "split_folds", "fit_ensemble", "write_submission", "all")
     assert planned(words) == dict.fromkeys(stages, 1)
-    room = tmp_path / "results" / "blend" / "ensemble"
+    room = tmp_path / "results" / "blend" / "combine"
     score = json.loads((room / "score.json").read_text())
     assert list(score["served"]) == ["good", "prior", "wild"]
     for part in ("spinal", "foraminal", "subarticular"):
@@ -67,7 +67,7 @@ def test_tables_are_weighed_scored_and_submitted(tmp_path: Path) -> None:
 
 def test_without_a_table_there_is_nothing_to_combine(tmp_path: Path) -> None:
     code, words = snakemake(tmp_path, [a_folder(tmp_path)], "--dry-run")
-    assert code != 0 and "name at least one in ensemble.outside" in words
+    assert code != 0 and "name at least one in combine.outside" in words
     assert "Traceback" not in words
 
 
@@ -81,6 +81,6 @@ def test_what_needs_images_is_refused(tmp_path: Path, target: str) -> None:
 def test_a_classifier_cannot_take_part_without_images(tmp_path: Path) -> None:
     config = a_folder(tmp_path, good={"path": str(tmp_path / "good.csv")})
     mine = tmp_path / "mine.yaml"
-    mine.write_text("ensemble: {members: [good, lite0]}")
+    mine.write_text("combine: {members: [good, lite0]}")
     code, words = snakemake(tmp_path, [config, mine], "--dry-run")
-    assert code != 0 and "ensemble.members names ['lite0']" in words
+    assert code != 0 and "combine.members names ['lite0']" in words

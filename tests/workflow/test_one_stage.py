@@ -12,7 +12,8 @@ from miniature_run import planned, snakemake
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONFIGS = [PROJECT / "tests" / "workflow" / name for name in ("miniature.yaml", "one_stage.yaml")]
-RESULTS = Path("results/miniature/one_stage")
+RESULTS = Path("results/miniature")
+SYSTEM = RESULTS / "systems/one_stage"
 pytestmark = pytest.mark.workflow
 
 
@@ -30,13 +31,13 @@ def test_it_trains_each_fold_of_each_network_and_nothing_of_the_others(
     run: tuple[Path, str],
 ) -> None:
     assert planned(run[1]) == {
-        "prepare_one_stage": 2,  # one shard: canvases for the foraminal and for the canal networks
-        "train_one_stage": 6,
-        "predict_one_stage": 3,
-        "validate_one_stage": 3,
-        "compare_one_stage_flips": 1,
-        "fit_one_stage_ensemble": 1,
-        "write_one_stage_report": 1,
+        "prepare_canvases": 2,  # one shard: canvases for the foraminal and for the canal networks
+        "train_grader": 6,
+        "predict_points_and_grades": 3,
+        "measure_grader": 3,
+        "compare": 1,
+        "fit_system_blend": 1,
+        "write_system_report": 1,
         "one_stage": 1,
     }
     assert planned(snakemake(run[0], CONFIGS, "--dry-run", "--", "one_stage")[1]) == {}
@@ -45,18 +46,18 @@ def test_it_trains_each_fold_of_each_network_and_nothing_of_the_others(
 def test_every_cell_of_its_conditions_is_predicted_out_of_fold(run: tuple[Path, str]) -> None:
     folds = pd.read_parquet(run[0] / "results/miniature/cohort/folds.parquet")
     for network, cells in (("foraminal", 10), ("foraminal_bugged", 10), ("canal", 5)):
-        table = pd.read_parquet(run[0] / RESULTS / network / "oof.parquet")
+        table = pd.read_parquet(run[0] / RESULTS / "grade" / network / "oof.parquet")
         assert len(table) == 8 * cells
         merged = table.merge(folds, on="study", suffixes=("", "_own"))
         assert (merged["fold"] == merged["fold_own"]).all()
-        new = pd.read_parquet(run[0] / RESULTS / network / "new.parquet")
+        new = pd.read_parquet(run[0] / RESULTS / "grade" / network / "new.parquet")
         assert len(new) == cells and new["fold"].isna().all()
-        points = pd.read_parquet(run[0] / RESULTS / network / "keypoints.parquet")
+        points = pd.read_parquet(run[0] / RESULTS / "grade" / network / "keypoints.parquet")
         assert len(points) == 9 * cells
 
 
 def test_the_ensemble_is_of_the_networks_that_take_part(run: tuple[Path, str]) -> None:
-    score = json.loads((run[0] / RESULTS / "ensemble" / "score.json").read_text())
+    score = json.loads((run[0] / SYSTEM / "all" / "score.json").read_text())
     assert set(score["classifiers"]) == {"foraminal", "canal"}
     served = {"foraminal": ["neural_foraminal_narrowing"], "canal": ["spinal_canal_stenosis"]}
     assert {name: score["served"][name] for name in served} == served
@@ -66,10 +67,10 @@ def test_the_ensemble_is_of_the_networks_that_take_part(run: tuple[Path, str]) -
 
 
 def test_the_page_shows_every_part_and_the_flip(run: tuple[Path, str]) -> None:
-    page = (run[0] / RESULTS / "report.html").read_text()
-    for heading in ("Grades, out of fold", "The networks together", "Points, out of fold"):
+    page = (run[0] / SYSTEM / "report.html").read_text()
+    for heading in ("Grades, out of fold", "What each member adds", "Points of the graders"):
         assert heading in page
-    flips = json.loads((run[0] / RESULTS / "flips/foraminal_bugged_foraminal.json").read_text())
+    flips = json.loads((run[0] / SYSTEM / "compare/foraminal_bugged_foraminal.json").read_text())
     assert flips["networks"] == {"bugged": "foraminal_bugged", "fixed": "foraminal"}
     assert "side_confusion" in flips["bugged_minus_fixed"]
     assert "foraminal_bugged against foraminal" in page
@@ -79,28 +80,22 @@ def test_the_page_shows_every_part_and_the_flip(run: tuple[Path, str]) -> None:
 @pytest.mark.parametrize(
     ("edit", "trained", "predicted"),
     [
-        ("tta: none, ensemble: true", 0, 1),
+        ("looks: [plain, mirrored]", 0, 1),
         ("training: {epochs: 3, batch_size: 2}", 2, 1),
-        ("ensemble: true", 0, 0),
+        ("training: {checkpoint_epochs: 2}", 0, 0),
     ],
 )
 def test_a_setting_reruns_what_it_concerns(
     run: tuple[Path, str], tmp_path: Path, edit: str, trained: int, predicted: int
 ) -> None:
     file = tmp_path / "edit.yaml"
-    file.write_text(f"one_stage: {{networks: {{foraminal: {{{edit}}}}}}}\n")
+    file.write_text(f"learners: {{canal: {{{edit}}}}}\n")
     jobs = planned(snakemake(run[0], [*CONFIGS, file], "--dry-run", "--", "one_stage")[1])
-    assert jobs.get("train_one_stage", 0) == trained
-    assert jobs.get("predict_one_stage", 0) == predicted
-    assert "prepare_one_stage" not in jobs
+    assert jobs.get("train_grader", 0) == trained
+    assert jobs.get("predict_points_and_grades", 0) == predicted
+    assert "prepare_canvases" not in jobs
 
 
 def test_the_whole_ensemble_takes_the_networks_in(run: tuple[Path, str]) -> None:
     jobs = planned(snakemake(run[0], CONFIGS, "--dry-run")[1])
     assert jobs == {"fit_ensemble": 1, "write_submission": 1, "write_report": 1, "all": 1}
-
-
-def test_without_networks_the_target_says_where_to_find_some(finished_run: Path) -> None:
-    code, words = snakemake(finished_run, CONFIGS[:1], "--dry-run", "--", "one_stage")
-    assert code != 0 and "one_stage.networks is empty" in words
-    assert "resources/systems/one_stage_small.yaml" in words

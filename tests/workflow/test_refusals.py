@@ -47,12 +47,12 @@ def test_the_default_run_plans_every_room(tmp_path: Path) -> None:
         "convert_dicom",
         "locate_landmarks",
         "fit_mean_shape",
-        "train_keypoints",
-        "infer_keypoints",
-        "measure_keypoints",
+        "train_localiser",
+        "infer_localiser",
+        "measure_localiser",
         "crop_rois",
-        "train_classifier",
-        "predict_classifier",
+        "train_grader",
+        "predict_grader",
         "fit_ensemble",
         "write_submission",
         "write_report",
@@ -80,9 +80,9 @@ def test_a_real_cohort_without_its_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "flag"),
     [
-        ("set-resources", "train_clasifier:mem_mb=3"),
-        ("set-threads", "train_clasifier=3"),
-        ("groups", "train_clasifier=a"),
+        ("set-resources", "train_gradr:mem_mb=3"),
+        ("set-threads", "train_gradr=3"),
+        ("groups", "train_gradr=a"),
     ],
 )
 def test_a_setting_for_a_rule_that_is_none_is_refused(
@@ -91,8 +91,8 @@ def test_a_setting_for_a_rule_that_is_none_is_refused(
     done = dry_run(tmp_path, f"--{setting}", flag)
     words = done.stdout + done.stderr
     assert done.returncode != 0 and "Traceback" not in words
-    assert f"{setting} speaks of 'train_clasifier'" in words
-    assert "did you mean train_classifier?" in words
+    assert f"{setting} speaks of 'train_gradr'" in words
+    assert "did you mean train_grader?" in words
 
 
 def test_a_rule_that_this_cohort_leaves_out_may_be_spoken_of(tmp_path: Path) -> None:
@@ -114,8 +114,8 @@ def test_a_misspelt_target_gets_the_likely_one(tmp_path: Path) -> None:
     assert last_words(dry_run(tmp_path, "draw_dga")).startswith(
         "Error: no rule and no file that a rule makes is called 'draw_dga'; did you mean draw_dag?"
     )
-    assert last_words(dry_run(tmp_path, "train_classifier")).startswith(
-        "Error: train_classifier runs once for each classifier and fold, so its name alone is"
+    assert last_words(dry_run(tmp_path, "train_grader")).startswith(
+        "Error: train_grader runs once for each fold and learner, so its name alone is"
     )
 
 
@@ -131,10 +131,14 @@ def test_an_unquoted_config_and_an_absent_file_get_a_sentence(tmp_path: Path) ->
 def test_numbers_on_the_command_line_are_numbers_and_a_home_may_be_closed(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     closed = {"HOME": str(tmp_path / "file" / "home"), "XDG_CACHE_HOME": ""}
-    config = ("--config", "cohort={folds: 4}", "classifiers={small: {learning_rate: 2e-3}}")
+    config = (
+        "--config",
+        "cohort={folds: 4}",
+        "learners={small: {training: {learning_rate: 2e-3}}}",
+    )
     done = snakemake(tmp_path, "--dry-run", *config, **closed)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Training fold 3 of classifier small") == 1
+    assert done.stdout.count("Training small on all studies outside fold 3") == 1
     assert "home/.cache cannot be written, so caches go to" in done.stderr
 
 

@@ -1,4 +1,4 @@
-"""Regressors in the real workflow: trained by fold, measured, cropped around, rerun as little."""
+"""Localisers of coordinates in the workflow: trained, measured, cropped around, rerun as little."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ pytestmark = pytest.mark.workflow
 
 
 SETS = ("foramen_sagittal", "recess_axial")
-CROPS = [str(RESULTS / f"rois/{roi_set}/0/rois.parquet") for roi_set in SETS]
+CROPS = [str(RESULTS / f"crop/{roi_set}/0/rois.parquet") for roi_set in SETS]
 ADDED = ("joint", "middle", "levels", "projected")
-ERRORS = [str(RESULTS / f"keypoints/{name}/errors.json") for name in ADDED]
+ERRORS = [str(RESULTS / f"localise/{name}/errors.json") for name in ADDED]
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +35,11 @@ def run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 def test_each_fold_is_trained_measured_and_cropped_around(run: tuple[Path, str]) -> None:
     # Four regressors, of which one only tells another where in its slices points lie.
     assert planned(run[1]) == {
-        "train_regressor": 8,
-        "infer_regressor": 3,
+        "train_localiser": 8,
+        "infer_localiser": 3,
         "fit_projection": 2,
         "project_keypoints": 1,
-        "measure_keypoints": 4,
+        "measure_localiser": 4,
         "crop_rois": 2,
     }
     again = snakemake(run[0], CONFIGS, "--dry-run", "--", *CROPS, *ERRORS)[1]
@@ -49,7 +49,7 @@ def test_each_fold_is_trained_measured_and_cropped_around(run: tuple[Path, str])
     for name, path in zip(ADDED, ERRORS, strict=True):
         figures[name] = json.loads((run[0] / path).read_text())
         assert figures[name]["detector"] == name and figures[name]["points"] > 0
-        points = pd.read_parquet(run[0] / RESULTS / f"keypoints/{name}/0.parquet")
+        points = pd.read_parquet(run[0] / RESULTS / f"localise/{name}/0.parquet")
         own = points.merge(folds, on="study")
         assert (own["source"] == f"{name}:fold_" + own["fold"].astype(str)).all()
         assert set(points["source"]) == {f"{name}:fold_0", f"{name}:fold_1", f"{name}:mean"}
@@ -61,18 +61,18 @@ def test_each_fold_is_trained_measured_and_cropped_around(run: tuple[Path, str])
 
 def test_a_setting_reruns_what_it_concerns(run: tuple[Path, str], tmp_path: Path) -> None:
     file = tmp_path / "edit.yaml"
-    file.write_text("keypoints: {regressors: {places: {training: {epochs: 3}}}}\n")
+    file.write_text("learners: {places: {training: {epochs: 3}}}\n")
     jobs = planned(snakemake(run[0], [*CONFIGS, file], "--dry-run", "--", *CROPS, *ERRORS)[1])
     # Its networks are used by the regressor of levels, around whose points nothing is cropped.
-    assert jobs == {"train_regressor": 2, "infer_regressor": 1, "measure_keypoints": 1}
+    assert jobs == {"train_localiser": 2, "infer_localiser": 1, "measure_localiser": 1}
 
 
 def test_crops_wait_for_their_own_detector_alone(finished_run: Path) -> None:
     jobs = planned(snakemake(finished_run, CONFIGS, "--dry-run", "--", CROPS[0])[1])
     assert jobs == {
-        "train_regressor": 2,
-        "infer_regressor": 1,
-        "measure_keypoints": 1,
+        "train_localiser": 2,
+        "infer_localiser": 1,
+        "measure_localiser": 1,
         "crop_rois": 1,
     }
 
@@ -85,17 +85,23 @@ def test_the_default_run_knows_of_no_regressor(finished_run: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ("sagittal_t1: {kind: sagittal_3d, backbone: resnet18}", "the name is taken"),
-        ("joint: {backbone: resnet81}", "keypoints.regressors.joint.backbone is 'resnet81'"),
-        ("joint: {image_px: 128}", "joint.image_px is 128, larger than frame_px"),
+        (
+            "projected: {kind: coordinates, finds: canal, model: {encoder: {backbone: resnet18}}}",
+            "the name is taken",
+        ),
+        (
+            "joint: {model: {encoder: {backbone: resnet81}}}",
+            "learners.joint.model.encoder.backbone is 'resnet81'",
+        ),
+        ("joint: {input: {image_px: 128}}", "joint.input.image_px is 128"),
         ("joint: {training: {batch_size: 5}}", "joint.training.accumulation is 2"),
-        ("joint: {kind: sagittal_4d}", "joint.kind is 'sagittal_4d'; it must be 'sagittal_2d'"),
+        ("joint: {kind: coordinate}", "joint.kind is 'coordinate'; did you mean coordinates?"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_runs(
     run: tuple[Path, str], tmp_path: Path, edit: str, message: str
 ) -> None:
     file = tmp_path / "edit.yaml"
-    file.write_text(f"keypoints: {{regressors: {{{edit}}}}}\n")
+    file.write_text(f"learners: {{{edit}}}\n")
     code, words = snakemake(run[0], [*CONFIGS, file], "--dry-run", "--", *CROPS)
     assert code != 0 and message in words

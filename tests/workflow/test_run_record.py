@@ -40,7 +40,7 @@ from spinegrade.runtime.run_session import watch_run
 config = {{"runtime": {{"seed": 7}}, "cohort": {{"root": "{Path.home()}/data", "name": "toy"}}}}
 watch_run(workflow, config, "results/toy", "results/toy")
 rule all:
-    input: "results/toy/b.txt", "results/toy/ensemble/score.json"
+    input: "results/toy/b.txt", "results/toy/combine/score.json"
 rule first:
     output: "results/toy/a.txt",
     log: "results/toy/logs/first.log",
@@ -49,7 +49,7 @@ rule first:
     script: "stage.py"
 rule second:
     input: "results/toy/a.txt",
-    output: "results/toy/b.txt", "results/toy/ensemble/score.json",
+    output: "results/toy/b.txt", "results/toy/combine/score.json",
     log: "results/toy/logs/second.log",
     params: code="c1de", fingerprint="f1"
     script: "stage.py"
@@ -196,7 +196,7 @@ def test_the_record_tells_how_a_run_went(toy: Path) -> None:
 def test_a_side_target_leaves_what_is_said_of_the_results_alone(toy: Path) -> None:
     (toy / "go").touch()
     assert snakemake(toy)[0] == 0
-    score = "ensemble/score.json"
+    score = "combine/score.json"
     (first,) = records_of(toy)
     assert first["made_by"] == {score: first["run"]} and first["outputs"].keys() == {score}
     assert snakemake(toy, "beside")[0] == 0
@@ -248,7 +248,7 @@ def test_the_configuration_to_repeat_is_that_of_the_run_that_made_the_submission
         return subprocess.run([*asked, *run], capture_output=True, text=True, check=True).stdout
 
     assert config() == "of: r2\n"
-    note = {"fingerprint": "f", "run": "r1", "outputs": ["ensemble/submission.csv"], "params": {}}
+    note = {"fingerprint": "f", "run": "r1", "outputs": ["combine/submission.csv"], "params": {}}
     (tmp_path / "fingerprints").mkdir()
     (tmp_path / "fingerprints" / "write_submission.json").write_text(json.dumps(note))
     assert config() == "of: r1\n" and config("r2") == "of: r2\n"
@@ -296,7 +296,7 @@ def test_a_run_is_repeated_from_its_record_to_the_byte(finished_run: Path, tmp_p
     config = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
     (tmp_path / "again.yaml").write_text(config)
     run_miniature(tmp_path / "again", tmp_path / "again.yaml")
-    submission = results / "ensemble" / "submission.csv"
+    submission = results / "combine" / "submission.csv"
     assert (tmp_path / "again" / submission).read_bytes() == (
         finished_run / submission
     ).read_bytes()

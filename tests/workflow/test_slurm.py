@@ -30,7 +30,7 @@ from cluster_run import (
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slurm]
 PROFILE = PROJECT / "profiles" / "slurm"
-SUBMISSION = RESULTS / "ensemble" / "submission.csv"
+SUBMISSION = RESULTS / "combine" / "submission.csv"
 PATIENCE_S = 2400.0
 # The tests cannot wait as patiently as the profile does.
 FASTER = ["--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "20"]
@@ -126,7 +126,7 @@ def running(jobs: list[Job]) -> list[Job]:
 
 
 def log_of_fold(seen: Disturbed, fold: int) -> str:
-    return (seen.folder / RESULTS / f"logs/train_keypoints_sagittal_t1_{fold}.log").read_text()
+    return (seen.folder / RESULTS / f"logs/train_localiser_sagittal_t1_{fold}.log").read_text()
 
 
 def test_two_folds_train_at_once_each_on_a_gpu_of_its_own(disturbed: Disturbed) -> None:
@@ -151,7 +151,7 @@ def test_the_other_folds_wait_in_the_queue_and_never_more_than_two_run(
         and job.state == "PENDING"
         and job.reason in ("Resources", "Priority")
     ]
-    assert len({rule for rule in waiting if rule.startswith("train_keypoints")}) >= 3
+    assert len({rule for rule in waiting if rule.startswith("train_localiser")}) >= 3
 
 
 def test_a_cancelled_training_is_sent_again_and_goes_on_from_its_checkpoint(
@@ -163,7 +163,7 @@ def test_a_cancelled_training_is_sent_again_and_goes_on_from_its_checkpoint(
     assert [job.state for job in same] == ["CANCELLED", "COMPLETED"]
     assert "goes on after epoch" in log_of_fold(disturbed, 0)
     # What SLURM wrote of the job that did not end well is kept.
-    logs = disturbed.folder / ".snakemake/slurm_logs/rule_train_keypoints/sagittal_t1_0"
+    logs = disturbed.folder / ".snakemake/slurm_logs/rule_train_localiser/sagittal_t1_0"
     [log] = logs.iterdir()
     assert log.stem == cancelled.number
     # It was told to end, and kept what it had done until then.
@@ -198,12 +198,12 @@ def test_the_number_of_jobs_hangs_on_shards_and_folds_not_on_studies(
         given = yaml.safe_load(file.read_text())
         for block in ("cohort", "runtime", "phantom"):
             config[block] |= given.get(block, {})
-    detectors, classifiers = config["keypoints"]["detectors"], config["classifiers"]
-    trainings = config["cohort"]["folds"] * (len(detectors) + len(classifiers))
-    crops = -(-config["runtime"]["shards"] * len(config["rois"]["sets"]) // 4)
+    learners = config["learners"]
+    trainings = config["cohort"]["folds"] * len(learners)
+    crops = -(-config["runtime"]["shards"] * len(config["crop"]["sets"]) // 4)
     # Tables, phantom, keypoint errors, what comes after the predictions; the training that was
     # sent twice.
-    single = 4 + len(classifiers) + 1
+    single = 4 + 1 + 1
     assert len(all_jobs(disturbed)) <= trainings + 2 * config["runtime"]["shards"] + crops + single
     studies = config["phantom"]["studies"] + config["phantom"]["test_studies"]
     assert studies > 2 * config["runtime"]["shards"]

@@ -35,7 +35,7 @@ SHRINKAGES = ("never", "auto")
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How the ensemble is fitted; see ``resources/schemas/config/ensemble.yaml``.
+    """How the ensemble is fitted; see ``resources/schemas/config/combine.yaml``.
 
     ``spread`` is the standard deviation of the prior on the logarithms of temperature and
     severe factor; ``prune`` the least weight that is kept; ``shrinkage`` whether only as much of
@@ -57,9 +57,9 @@ class FitSettings:
             value = getattr(self, key)
             if value not in allowed:
                 raise SpinegradeError(
-                    f"ensemble.{key} is {value!r}; allowed: {', '.join(allowed)}",
+                    f"combine.{key} is {value!r}; allowed: {', '.join(allowed)}",
                     code="COMBINE_WORD",
-                    key=f"ensemble.{key}",
+                    key=f"combine.{key}",
                 )
 
 

@@ -23,19 +23,19 @@ def chosen_members(
     for name in tables:
         if name in known or name in (PRIOR, ENSEMBLE):
             raise SpinegradeError(
-                f"ensemble.outside.{name}: the name is that of a classifier or of the ensemble; "
+                f"combine.outside.{name}: the name is that of a classifier or of the ensemble; "
                 "give the table another",
                 code="MEMBER_NAME_TAKEN",
-                key=f"ensemble.outside.{name}",
+                key=f"combine.outside.{name}",
             )
     if wanted == "all":
         return known, tables
     unknown = [name for name in wanted if name not in (*known, *tables)]
     if unknown:
         raise SpinegradeError(
-            f"ensemble.members names {unknown}; there are the classifiers {known}, the outside "
+            f"combine.members names {unknown}; there are the classifiers {known}, the outside "
             f"tables {tables}, and 'all'",
             code="MEMBER_UNKNOWN",
-            key="ensemble.members",
+            key="combine.members",
         )
     return [name for name in wanted if name in known], [name for name in wanted if name in tables]

@@ -68,20 +68,20 @@ def content_digest(path: str | Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
     except OSError as error:
         raise SpinegradeError(
-            f"{path}: cannot be read ({error.strerror}); ensemble.outside must name {_FORM}",
+            f"{path}: cannot be read ({error.strerror}); combine.outside must name {_FORM}",
             code="OUTSIDE_UNREADABLE",
         ) from error
 
 
 def check_files(tables: dict[str, dict]) -> None:
-    """Refuse a configuration (``ensemble.outside``) that names a file that is not there."""
+    """Refuse a configuration (``combine.outside``) that names a file that is not there."""
     for name, table in tables.items():
         if not Path(table["path"]).is_file():
             raise SpinegradeError(
-                f"ensemble.outside.{name}.path is {str(table['path'])!r}: there is no such file; "
+                f"combine.outside.{name}.path is {str(table['path'])!r}: there is no such file; "
                 f"it must name {_FORM}",
                 code="OUTSIDE_NO_FILE",
-                key=f"ensemble.outside.{name}.path",
+                key=f"combine.outside.{name}.path",
             )
 
 

@@ -114,9 +114,9 @@ def _with_outside(
     taken = sorted(made.keys() & {*tables, PRIOR, ENSEMBLE})
     if taken:
         raise SpinegradeError(
-            f"ensemble.outside: the name {taken[0]!r} is taken; give another",
+            f"combine.outside: the name {taken[0]!r} is taken; give another",
             code="MEMBER_NAME_TAKEN",
-            key="ensemble.outside",
+            key="combine.outside",
         )
     return tables | made
 

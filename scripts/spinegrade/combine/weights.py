@@ -64,7 +64,7 @@ def read_weights(path: str | Path, blend: str) -> dict[str, Any]:
     def refuse(where: str, expected: str) -> SpinegradeError:
         return SpinegradeError(
             f"{path}: {where}: expected {expected}; models.from must name a finished run whose "
-            "ensemble/weights.json is as fit_ensemble wrote it",
+            "combine/weights.json is as fit_ensemble wrote it",
             code="WEIGHTS_MALFORMED",
         )
 
@@ -76,10 +76,10 @@ def read_weights(path: str | Path, blend: str) -> dict[str, Any]:
     fitted_in = found.get("blend", FIRST_BLEND)
     if fitted_in != blend:
         raise SpinegradeError(
-            f"{path}: its weights were fitted on {fitted_in}, but ensemble.blend is {blend!r}; "
-            f"weights are applied as they were fitted: set ensemble.blend: {fitted_in}",
+            f"{path}: its weights were fitted on {fitted_in}, but combine.blend is {blend!r}; "
+            f"weights are applied as they were fitted: set combine.blend: {fitted_in}",
             code="WEIGHTS_OF_ANOTHER_BLEND",
-            key="ensemble.blend",
+            key="combine.blend",
         )
     for condition in CONDITIONS:
         for level in LUMBAR_LEVELS:
@@ -122,7 +122,7 @@ def apply_combinations(
             raise SpinegradeError(
                 f"the ensemble's weights for {condition} name the member {missing[0]!r}, which "
                 f"this run does not have; it has {', '.join(board.members)}; a member that was "
-                "an outside table needs one of the same name for these studies (ensemble.outside)",
+                "an outside table needs one of the same name for these studies (combine.outside)",
                 code="WEIGHTS_MEMBER_MISSING",
             )
         rows = [board.members.index(name) for name in wanted]

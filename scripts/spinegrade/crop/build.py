@@ -133,11 +133,11 @@ def _check_sampled(roi_set: RoiSet, keypoints: pd.DataFrame, stacks: Iterable[St
         key = stack.study, stack.series, stack.stack
         if roi_set.image is None and key in homes and stack.plane != "sagittal":
             raise SpinegradeError(
-                f"rois.sets.{roi_set.name}.slices.sampled: the points of {roi_set.detector} lie "
+                f"crop.sets.{roi_set.name}.slices.sampled: the points of {roi_set.detector} lie "
                 f"in {stack.plane} stacks (study {stack.study}, series {stack.series}); only "
                 "sagittal ones run from the patient's right to left",
                 code="CROPS_SAMPLED_PLANE",
-                key=f"rois.sets.{roi_set.name}.slices.sampled",
+                key=f"crop.sets.{roi_set.name}.slices.sampled",
             )
 
 

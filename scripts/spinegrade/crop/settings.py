@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from spinegrade.crop.sampling import Sampled
+from spinegrade.crop_shape import CropShape
 from spinegrade.errors import SpinegradeError
 from spinegrade.names import SPINAL
+from spinegrade.targets import TARGETS
 
 
 @dataclass(frozen=True)
@@ -111,42 +113,31 @@ class RoiSet:
         """(slices, height, width) of one crop in rois.npy."""
         return self.slices.stored, *self.in_plane.stored_px
 
-    def shape_as_seen(self) -> dict[str, int]:
-        """What a network sees of a square crop, and the margin stored around it, as plain values.
-
-        Raises SpinegradeError for a crop that is not square.
-        """
-        if not self.in_plane.is_square:
-            raise SpinegradeError(
-                f"rois.sets.{self.name}.in_plane: size {self.in_plane.size} at "
-                f"{self.in_plane.output_px} px is not square; give one number each",
-                code="CROPS_NOT_SQUARE",
-                key=f"rois.sets.{self.name}.in_plane",
-            )
-        return {
-            "slices": self.slices.seen,
-            "slice_margin": (self.slices.stored - self.slices.seen) // 2,
-            "pixels": self.in_plane.seen_px[0],
-            "margin_px": self.in_plane.margin_px,
-        }
+    @property
+    def shape(self) -> CropShape:
+        """What a network sees of a crop, and the margin stored around it."""
+        margin = (self.slices.stored - self.slices.seen) // 2
+        plane = self.in_plane
+        return CropShape(self.slices.seen, margin, *plane.seen_px, plane.margin_px)
 
 
 def roi_set_from_config(name: str, block: Mapping[str, Any]) -> RoiSet:
-    """The roi set of the config's block ``rois.sets.<name>``.
+    """The roi set of the config's block ``crop.sets.<name>``.
 
     Raises SpinegradeError for an even number of slices, which has no middle, and for sampled
     slices that cannot be had.
     """
     image = block.get("image")
     plane = {key: _hashable(value) for key, value in block["in_plane"].items()}
-    plain = ("points", "around", "max_distance_mm", "keep_inside")
+    plain = ("around", "max_distance_mm", "keep_inside")
     rest = {key: block[key] for key in plain if key in block}
     roi_set = RoiSet(
         name=name,
         detector=block["detector"],
-        conditions=tuple(block["conditions"]),
+        conditions=tuple(TARGETS[name].condition for name in block["conditions"]),
+        points=TARGETS[block["points"]].condition if block.get("points") else None,
         in_plane=InPlane(**plane),
-        slices=_slices_from_config(f"rois.sets.{name}.slices", block.get("slices", {})),
+        slices=_slices_from_config(f"crop.sets.{name}.slices", block.get("slices", {})),
         image=(image["plane"], image["weighting"]) if image else None,
         **rest,
     )
@@ -160,7 +151,7 @@ def _hashable(value: Any) -> Any:
 
 def _slices_from_config(where: str, block: Mapping[str, Any]) -> Slices:
     given = block.get("sampled")
-    slices = Slices(**{**block, "sampled": Sampled(**given) if given else None})
+    slices = Slices(**{**block, "sampled": _sampled(given) if given else None})
     usual = Slices()
     if given and (
         slices.count != usual.count
@@ -184,9 +175,15 @@ def _slices_from_config(where: str, block: Mapping[str, Any]) -> Slices:
     return slices
 
 
+def _sampled(block: Mapping[str, Any]) -> Sampled:
+    rest = {key: value for key, value in block.items() if key != "as_published"}
+    kept = "entries" in block.get("as_published", ())
+    return Sampled(**rest, entries="published" if kept else "fixed")
+
+
 def _check_sampled(roi_set: RoiSet) -> None:
     sampled = roi_set.slices.sampled
-    where = f"rois.sets.{roi_set.name}.slices.sampled"
+    where = f"crop.sets.{roi_set.name}.slices.sampled"
     if sampled and roi_set.image and roi_set.image[0] != "sagittal":
         raise SpinegradeError(
             f"{where}: image.plane is {roi_set.image[0]!r}; only sagittal stacks run from the "
@@ -196,7 +193,7 @@ def _check_sampled(roi_set: RoiSet) -> None:
         )
     if sampled and sampled.part == "side" and SPINAL in roi_set.conditions:
         raise SpinegradeError(
-            f"{where}.part is 'side', but {SPINAL} has no side; allowed there: centre, left, right",
+            f"{where}.part is 'side', which the canal has not; allowed there: centre, left, right",
             code="CROPS_SIDE_OF_CANAL",
             key=f"{where}.part",
         )
@@ -210,9 +207,14 @@ class SequenceSet:
     detector: str
     in_plane: InPlane
 
+    @property
+    def shape(self) -> CropShape:
+        """What a network sees: a slice between its neighbours."""
+        return CropShape(3, 0, *self.in_plane.seen_px, self.in_plane.margin_px)
+
 
 def sequence_from_config(name: str, block: Mapping[str, Any]) -> SequenceSet:
-    """The sequence set of the config's block ``rois.sequences.<name>``, its defaults filled in."""
+    """The sequence set of the config's block ``crop.sequences.<name>``, its defaults filled in."""
     plane = {key: _hashable(block[key]) for key in ("unit", "size", "output_px", "frame_px")}
     return SequenceSet(name, block["detector"], InPlane(margin_px=0, **plane))
 
@@ -227,11 +229,11 @@ def check_sequences(
     for name, block in sequences.items():
         if name in set(sets):
             raise SpinegradeError(
-                f"rois.sequences.{name}: a roi set has that name, and its folder; give it another",
+                f"crop.sequences.{name}: a roi set has that name, and its folder; give it another",
                 code="CROPS_NAME_TAKEN",
-                key=f"rois.sequences.{name}",
+                key=f"crop.sequences.{name}",
             )
-        _check_detector(f"rois.sequences.{name}", block["detector"], detectors)
+        _check_detector(f"crop.sequences.{name}", block["detector"], detectors)
 
 
 def check_roi_sets(sets: Mapping[str, Mapping[str, Any]], detectors: Iterable[str]) -> None:
@@ -241,7 +243,7 @@ def check_roi_sets(sets: Mapping[str, Mapping[str, Any]], detectors: Iterable[st
     """
     for name, block in sets.items():
         roi_set_from_config(name, block)
-        _check_detector(f"rois.sets.{name}", block["detector"], detectors)
+        _check_detector(f"crop.sets.{name}", block["detector"], detectors)
 
 
 def _check_detector(where: str, detector: str, detectors: Iterable[str]) -> None:

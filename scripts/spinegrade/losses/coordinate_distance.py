@@ -11,7 +11,7 @@ from torch.nn import functional
 _DISTANCES = {"l1": functional.l1_loss, "smooth_l1": functional.smooth_l1_loss}
 
 
-def build(distance: str, weight: float = 1.0) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def build(distance: str = "l1", weight: float = 1.0) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """The loss ``(found, wanted, known)`` as below; ``distance`` l1 or smooth_l1."""
     return partial(coordinate_distance, distance=distance, weight=weight)
 

@@ -1,7 +1,4 @@
-"""Losses by name: "point_cross_entropy" is ``spinegrade.losses.point_cross_entropy``.
-
-The schemas of keypoints and classifiers list the losses that fit each.
-"""
+"""Losses by name: "point_cross_entropy" is ``spinegrade.losses.point_cross_entropy``."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import Any
 
 from spinegrade.named_modules import NamedModules
 
-LOSSES = NamedModules("losses", "loss", frozenset({"heatmap_terms", "sequence_terms"}))
+LOSSES = NamedModules("losses", "loss")
 loss_names = LOSSES.names
 module_of = LOSSES.module_of
 

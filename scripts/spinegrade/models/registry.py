@@ -9,11 +9,7 @@ from spinegrade.named_modules import NamedModules
 if TYPE_CHECKING:
     from torch import nn
 
-MODELS = NamedModules(
-    "models",
-    "architecture",
-    frozenset({"grader_parts", "packed_convolution", "packed_volumes", "paired_slices"}),
-)
+MODELS = NamedModules("models", "architecture")
 model_names = MODELS.names
 module_of = MODELS.module_of
 

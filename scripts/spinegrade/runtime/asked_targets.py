@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ def words_on_missing(target: str, rules: Iterable[Any], project: Path, results: 
 def words_on_wildcards(rule: Any) -> str:
     """A sentence on a target that is a rule of many jobs."""
     wildcards = " and ".join(sorted(rule.wildcard_names))
-    files = [str(path) for path in rule.output]
+    # What a wildcard may be is the rule's own matter.
+    files = [re.sub(r"\{(\w+),[^{}]*\}", r"{\1}", str(path)) for path in rule.output]
     return (
         f"{rule.name} runs once for each {wildcards}, so its name alone is no target; ask for a "
         f"file that it makes, with {wildcards} filled in, such as {files[0]}"

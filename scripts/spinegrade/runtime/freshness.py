@@ -103,11 +103,18 @@ class Freshness:
         return self.settled(rule, lambda wildcards: self.clock)
 
     def settled(self, rule: str, paths: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Input function of ``rule``: what ``paths`` gives, ancient while the job is current."""
+        """Input function of ``rule``: what ``paths`` gives, ancient while the job is current.
+
+        A path, several, or a dictionary of them for ``unpack``.
+        """
 
         def found(wildcards: Any) -> Any:
             given = paths(wildcards)
-            return self._ancient(given) if self.is_current(rule, wildcards) else given
+            if not self.is_current(rule, wildcards):
+                return given
+            if isinstance(given, dict):
+                return {name: self._ancient(part) for name, part in given.items()}
+            return self._ancient(given)
 
         return found
 

@@ -125,7 +125,7 @@ def table_of_reasons(reasons: Iterable[tuple[Any, list[str]]], rules: Sequence[s
 
 
 def _jobs(rule: str, jobs: list[Any]) -> str:
-    """A rule and the wildcards of its jobs: train_classifier classifier=small fold=0,1,2."""
+    """A rule and the wildcards of its jobs: train_grader learner=small fold=0,1,2."""
     values: dict[str, list[str]] = defaultdict(list)
     for job in jobs:
         for name, value in job.wildcards.items():

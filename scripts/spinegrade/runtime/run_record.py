@@ -38,7 +38,7 @@ FORMAT = 1
 DATA = ("cohort/*.parquet", "convert/*/*.parquet")
 # Sorts by time.
 _NAME = "%Y-%m-%dT%H-%M-%SZ"
-OUTPUTS = ("ensemble/probabilities.parquet", "ensemble/score.json", "ensemble/submission.csv")
+OUTPUTS = ("combine/probabilities.parquet", "combine/score.json", "combine/submission.csv")
 
 
 def check_version(results: str | Path, cohort: str | None) -> None:
@@ -180,7 +180,7 @@ def finish_record(
 def write_record(results: Path, record: dict[str, Any]) -> None:
     """Write the record of a run.
 
-    The configuration keeps its order: detectors and classifiers work in it, and a run that takes
+    The configuration keeps its order: learners work in it, and a run that takes
     them in another order is another run.
     """
     file = record_file(results, record["run"])

@@ -247,7 +247,9 @@ class Training:
         weights = stage.part_weights or self.plan.part_weights
         if weights is None:
             return sum(parts)
-        return sum(weights[name] * p for name, p in zip(self.task.parts, parts, strict=True))
+        return sum(
+            weights.get(name, 1.0) * p for name, p in zip(self.task.parts, parts, strict=True)
+        )
 
     def _no_losses(self) -> Tensor:
         return torch.zeros(len(self.task.parts), device=self.device)

@@ -1,39 +1,43 @@
-"""Kinds of learner by name: a kind is a folder of its room with the modules learn and apply.
+"""Kinds of learner: folders of the rooms of learners that have a module ``kind``, by name.
 
-They are imported when a job asks for them. A rule adds ``module_of`` to its code fingerprint.
+``spinegrade.<room>.<kind>.settings`` is read when a run is planned, ``.kind`` when it is trained,
+``.predict`` when it predicts: nothing imports them but by name.
 """
 
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 from spinegrade.errors import SpinegradeError
 
+ROOMS = {"localise": "localiser", "grade": "grader"}
+"""By room what its learners are called."""
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def kind_names(room: str) -> list[str]:
-    """The kinds of learner in a room, sorted: its folders with a module ``learn``."""
-    return sorted(path.parent.name for path in (_PACKAGE / room).glob("*/learn.py"))
+@cache
+def room_of_kind() -> dict[str, str]:
+    """The room of each kind of learner, sorted by kind."""
+    found = {
+        path.parent.name: room for room in ROOMS for path in _PACKAGE.glob(f"{room}/*/kind.py")
+    }
+    return dict(sorted(found.items()))
 
 
-def module_of(room: str, kind: str, part: str) -> str:
-    """The module of a kind's ``part``, learn or apply.
-
-    Raises SpinegradeError for an unknown kind.
-    """
-    if kind not in kind_names(room):
+def module_of(room: str, kind: str, part: str = "kind") -> str:
+    """The module ``part`` of a kind; raises SpinegradeError for an unknown kind."""
+    known = [name for name, its_room in room_of_kind().items() if its_room == room]
+    if kind not in known:
         raise SpinegradeError(
-            f"no kind of learner {kind!r} in the room {room!r}; known: "
-            f"{', '.join(kind_names(room)) or 'none'} (a folder scripts/spinegrade/{room}/<kind>/ "
-            "with the modules learn and apply)",
+            f"no kind of learner {kind!r} in the room {room!r}; known: {', '.join(known)}",
             code="NAME_UNKNOWN",
         )
     return f"spinegrade.{room}.{kind}.{part}"
 
 
-def kind_module(room: str, kind: str, part: str) -> ModuleType:
-    """What a kind supplies; ``training.learn`` and ``training.apply`` say what that is."""
+def kind_module(room: str, kind: str, part: str = "kind") -> ModuleType:
+    """That module; ``training.job`` and ``training.predict_job`` say what it holds."""
     return importlib.import_module(module_of(room, kind, part))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+QUIET = ("checkpoint_epochs", "validate_every")
+"""Keys of a block ``training:`` that change nothing of what is learnt."""
 STATISTICS = "statistics"
 """In ``frozen``: normalisation uses the moving average's running statistics and leaves them."""
 

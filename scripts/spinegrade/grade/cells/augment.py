@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from spinegrade.grade.cells.settings import Augmentation, CropShape
+from spinegrade.crop_shape import CropShape
+from spinegrade.grade.cells.settings import Augmentation
 
 
 class StoredCrops(NamedTuple):
@@ -52,7 +53,7 @@ def look(
         mirrored = crops.mirrored | (~crops.sided & mirror_central)
         pixels = _slices(crops.pixels, shape, mirrored & ~crops.flips_x, None)
         margin = shape.margin_px
-        pixels = pixels[..., margin : margin + shape.pixels, margin : margin + shape.pixels]
+        pixels = pixels[..., margin : margin + shape.rows, margin : margin + shape.rows]
         flip = (mirrored & crops.flips_x)[:, None, None, None]
         pixels = torch.where(flip, pixels.flip(-1), pixels)
         return pixels.float() / 127.5 - 1.0
@@ -93,11 +94,11 @@ def _grid(
     """Sampling grid (n, pixels, pixels, 2) of drawn shift, rotation and scale."""
     limit = float(shape.margin_px)
     shift = (normal[:, 1:3] * crops.shift_px[:, None] * augmentation.jitter).clamp(-limit, limit)
-    angle = normal[:, 3] * math.radians(augmentation.rotate_degrees)
+    angle = normal[:, 3] * math.radians(augmentation.rotation_degrees)
     zoom = torch.exp(-normal[:, 4] * augmentation.scale)
     sign = torch.where(flip, -1.0, 1.0)
-    stored = shape.pixels + 2 * shape.margin_px
-    ratio = zoom * shape.pixels / stored
+    stored = shape.rows + 2 * shape.margin_px
+    ratio = zoom * shape.rows / stored
     cosine, sine = angle.cos() * ratio, angle.sin() * ratio
     theta = torch.stack(
         [
@@ -106,7 +107,7 @@ def _grid(
         ],
         dim=1,
     )
-    size = [len(crops.pixels), 1, shape.pixels, shape.pixels]
+    size = [len(crops.pixels), 1, shape.rows, shape.rows]
     return functional.affine_grid(theta, size, align_corners=False)
 
 

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spinegrade.crop_shape import CropShape
 from spinegrade.grade.cells.augment import StoredCrops, look
 from spinegrade.grade.cells.cells import Cells
-from spinegrade.grade.cells.settings import Augmentation, CropShape, Settings
+from spinegrade.grade.cells.settings import Augmentation, Settings
 from spinegrade.names import CONDITIONS
 
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spinegrade.crop_shape import CropShape
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import AFFINE_COLUMNS
-from spinegrade.grade.cells.settings import CropShape
+from spinegrade.grade.cells.settings import Settings
 from spinegrade.metrics.prior import grade_prior
 from spinegrade.names import CONDITIONS, GRADE_WEIGHTS, LUMBAR_LEVELS
 from spinegrade.runtime.arrays import open_array
 from spinegrade.tables.files import read_table
 from spinegrade.tables.rois import ROIS
+from spinegrade.training.jobs import PredictJob, TrainJob
 
 CELL_KEY = ["study", "condition", "level", "side"]
 
@@ -185,3 +188,18 @@ def loss_weights(table: pd.DataFrame) -> NDArray[np.float32]:
     total = pd.Series(weights).groupby(table["condition"].to_numpy()).transform("sum")
     weights = weights / total.to_numpy()
     return (weights / weights.mean()).astype(np.float32)
+
+
+class Opened(NamedTuple):
+    """``cells`` of all shards with their crops, and the ``shapes`` of these; ``seed`` of looks."""
+
+    cells: Cells
+    shapes: dict[str, CropShape]
+    seed: int
+
+
+def open_inputs(settings: Settings, job: TrainJob | PredictJob) -> Opened:
+    """The crops of a job's sets, mapped."""
+    shapes = {name: CropShape(**shape) for name, shape in job.given["shapes"].items()}
+    files = files_of_sets(settings.roi_sets, job.inputs["arrays"], job.inputs["tables"])
+    return Opened(load_cells(settings.views, shapes, files), shapes, job.run.seed)

@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from spinegrade.crop_shape import CropShape
 from spinegrade.grade.cells.batches import BatchReader, StoredBatch
 from spinegrade.grade.cells.cells import Cells, log_prior, loss_weights
-from spinegrade.grade.cells.network import build_network, predict_cells
-from spinegrade.grade.cells.settings import CropShape, Settings
+from spinegrade.grade.cells.looks import build_network, predict_cells
+from spinegrade.grade.cells.settings import PARTS, Settings
 from spinegrade.losses.registry import build as build_loss
 from spinegrade.metrics.log_loss import mean_over_conditions
 from spinegrade.training.task import Moment
@@ -31,7 +32,7 @@ class GradedBatch(NamedTuple):
 class CellTask:
     """The graded cells of some studies; see ``training.task.Task``."""
 
-    parts = ("loss",)
+    parts = PARTS
     least = 2
 
     def __init__(
@@ -51,7 +52,7 @@ class CellTask:
         weights = loss_weights(self.table) if len(self.table) else np.zeros(0, np.float32)
         self.weights = torch.from_numpy(weights)
         self.reader = BatchReader(cells, settings)
-        self.loss = build_loss(settings.loss)
+        self.loss = build_loss(settings.loss_name, **settings.loss)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -72,7 +73,8 @@ class CellTask:
 
     def network(self) -> nn.Module:
         """The untrained grader, which knows the prior of these cells."""
-        network = build_network(self.settings, self.shapes, log_prior(self.table))
+        pretrained = self.settings.model["encoder"]["pretrained"]
+        network = build_network(self.settings, self.shapes, log_prior(self.table), pretrained)
         return network.to(memory_format=torch.channels_last)
 
     def read(self, rows: NDArray[np.int64], seed: int) -> GradedBatch:
@@ -89,7 +91,7 @@ class CellTask:
         return self.loss(logits, batch.grades.to(at.device), batch.weights.to(at.device))[None]
 
     def choice(self, network: nn.Module, at: Moment) -> float:
-        """Mean over the conditions of the weighted log loss, seen as prediction sees cells."""
+        """Mean over the conditions of the weighted log loss, whatever looks predict."""
         probabilities = predict_cells(network, self.reader, self.places, self.shapes, at,
                                       self.settings)  # fmt: skip
         condition = self.cells.condition[self.places]

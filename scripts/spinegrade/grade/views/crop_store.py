@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spinegrade.crop_shape import CropShape
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import AFFINE_COLUMNS
-from spinegrade.grade.views.settings import PLANE_OF, CropShape
+from spinegrade.grade.views.settings import PLANE_OF
 from spinegrade.runtime.arrays import open_array
 from spinegrade.tables.files import read_table
 from spinegrade.tables.rois import ROIS

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from spinegrade.crop_shape import CropShape
 from spinegrade.grade.views.base_augment import augmented, draw, plain
 from spinegrade.grade.views.samples import Batch
-from spinegrade.grade.views.settings import Augmentation, CropShape, Settings
-
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and standard deviation of red, green and blue, of grey from 0 to 1."""
-
-LOOKS = {"none": ("plain",), "flips": ("plain", "flipped"), "left_right": ("plain", "mirrored")}
-"""By test-time augmentation the looks whose logits are averaged."""
+from spinegrade.grade.views.settings import Augmentation, Settings
 
 
 def training_look(
@@ -23,23 +19,16 @@ def training_look(
 ) -> dict[str, Tensor]:
     """The network's inputs, varied by ``draws``, a generator on the CPU."""
     crops, middle = batch.images["sagittal"], None
-    if settings.family == "axial_side":
+    if settings.is_axial:
         crops, middle = outwards(crops), 0
     seen = {
         "sagittal": sagittal_training(
             *(crops, batch.aspects["sagittal"], settings.augment),
             *(_size(settings, shapes, "sagittal"), draws),
-            # T1 and T2 are varied apart in the all-view grader, as one image in the others.
-            stack_of_group=(0, 1, 1) if settings.family == "all_view" else None,
             middle=middle,
         )
     }
-    if settings.family == "all_view":
-        return {
-            **_level_inputs(seen["sagittal"], _varied_sequences(batch, settings, draws)),
-            **batch.there,
-        }
-    if settings.family == "axial_side":
+    if settings.is_axial:
         slices = as_left(batch.images["axial"], settings.axial_channels)
         aspects = batch.aspects["axial"][..., None].expand(slices.shape[:4])
         varied = draw(aspects.numel(), settings.augment, draws)
@@ -53,16 +42,14 @@ def training_look(
 def plain_look(
     batch: Batch, settings: Settings, shapes: Mapping[str, CropShape], look: str
 ) -> dict[str, Tensor]:
-    """The network's inputs, not varied; ``look`` one of those in ``LOOKS``.
+    """The network's inputs, not varied; ``look`` plain, flipped or mirrored.
 
     plain: as cropped. flipped: front and back exchanged. mirrored: the patient in a mirror, whose
     left is the patient's right; ``mirrored_columns`` brings its logits back.
     """
-    if settings.family == "all_view":
-        return _level_look(batch, settings, shapes, look)
     inputs = dict(batch.there)
     crops = batch.images["sagittal"]
-    if settings.family == "axial_side":
+    if settings.is_axial:
         slices = as_left(batch.images["axial"], settings.axial_channels)
         inputs["axial"] = plain(slices, _size(settings, shapes, "axial"))
         crops = outwards(crops)
@@ -79,44 +66,10 @@ def plain_look(
     return inputs
 
 
-def _level_look(
-    batch: Batch, settings: Settings, shapes: Mapping[str, CropShape], look: str
-) -> dict[str, Tensor]:
-    crops = plain(batch.images["sagittal"], _size(settings, shapes, "sagittal"))
-    axial = batch.images["axial"].float().div_(127.5).sub_(1)
-    there = batch.there["sagittal_there"]
-    if look == "flipped":
-        crops, axial = crops.flip(-1), axial.flip(-2)
-    elif look == "mirrored":
-        views = torch.tensor(mirrored_groups((0, 1, 2)), device=crops.device)
-        # Slices run from side to side, as does x of an axial image.
-        crops, there, axial = crops[:, views].flip(3), there[:, views], axial.flip(-1)
-    inputs = _level_inputs(crops, axial)
-    return {**inputs, "sagittal_there": there, "owner": batch.there["owner"]}
-
-
-def _varied_sequences(batch: Batch, settings: Settings, draws: torch.Generator) -> Tensor:
-    """Axial images (M, P, 3, y, x), each varied by itself, float32 in -1 to 1."""
-    images = batch.images["axial"]
-    if not len(images):
-        return images.float()  # no level of the batch is on an axial slice
-    varied = draw(images.shape[0] * images.shape[1], settings.augment, draws)
-    seen = augmented(images.flatten(0, 1), varied, tuple(images.shape[-2:]), "y")
-    return seen.unflatten(0, images.shape[:2])
-
-
-def _level_inputs(crops: Tensor, axial: Tensor) -> dict[str, Tensor]:
-    """Crops without their axis of one level, and axial images as ImageNet's statistics have it."""
-    mean, deviation = (
-        torch.tensor(values, device=axial.device)[:, None, None] for values in IMAGENET
-    )
-    return {"sagittal": crops[:, :, 0], "axial": ((axial + 1) / 2 - mean) / deviation}
-
-
 def _size(settings: Settings, shapes: Mapping[str, CropShape], name: str) -> tuple[int, int]:
     """(rows, cols) of what the network sees of its input ``name``."""
-    kind = settings.condition or "canal"
-    if settings.family == "axial_side":
+    kind = settings.condition
+    if settings.is_axial:
         kind = {"sagittal": "beside", "axial": "subarticular"}[name]
     return shapes[settings.crops[kind]].seen[1:]
 
@@ -147,7 +100,7 @@ def as_left(crops: Tensor, channels: int) -> Tensor:
     return slices[:, :, :, beside.clamp(0, count - 1).to(slices.device)]
 
 
-def mirrored_columns(settings: Settings, logits: Tensor) -> Tensor:
+def mirrored_columns(settings: Any, logits: Tensor) -> Tensor:
     """Logits (B, G, ...) of a mirrored patient, in the order of the patient's own sides."""
     groups = torch.tensor(mirrored_groups(settings.sided_conditions), device=logits.device)
     return logits[:, groups]

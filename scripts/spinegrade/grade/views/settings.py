@@ -1,17 +1,30 @@
-"""A grader of the two-stage system: which crops it reads, its network, how it is trained."""
+"""A grader of crops in one view, or of axial ones: settings, needs, and what is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
 
+from spinegrade.crop_shape import CropShape
 from spinegrade.grader_layout import SIDED_CONDITIONS, VIEWS
+from spinegrade.learner_settings import (
+    House,
+    LearnerSettings,
+    Needs,
+    check_encoder,
+    check_set,
+    check_training,
+    module_names,
+    refuse_unless,
+    used_block,
+)
+from spinegrade.losses.registry import LOSSES
+from spinegrade.models.registry import MODELS
 from spinegrade.names import FORAMINAL, SPINAL, SUBARTICULAR
-from spinegrade.training.plan import Plan
 
-SINGLE_VIEW = ("view_condition", "view_plain", "view_gru", "view_level_lstm")
-"""Architectures that grade the crops of one condition."""
+PARTS = ("loss",)
 
 CONDITION_OF = {
     "canal": SPINAL,
@@ -19,7 +32,7 @@ CONDITION_OF = {
     "subarticular": SUBARTICULAR,
     "beside": SUBARTICULAR,
 }
-"""The condition that a kind of crop is cut for."""
+"""The condition that crops are cut for, by what they show."""
 
 PLANE_OF = {
     "canal": "sagittal",
@@ -27,51 +40,11 @@ PLANE_OF = {
     "subarticular": "axial",
     "beside": "sagittal",
 }
-"""The plane that a kind of crop is cut in."""
-
-# Settings that say what is made of predictions or when a checkpoint is saved, not what is learnt.
-_NO_RESULT = ("tta", "ensemble")
+"""The plane that they are cut in."""
 
 
-@dataclass(frozen=True)
-class CropShape:
-    """Crops of one roi set: what a network sees, and the margin stored around it.
-
-    Stored arrays are (n, slices + 2 ``slice_margin``, rows + 2 ``margin_px``, cols + the same).
-    """
-
-    slices: int
-    slice_margin: int
-    rows: int
-    cols: int
-    margin_px: int
-
-    @property
-    def stored(self) -> tuple[int, int, int]:
-        """(slices, height, width) of one crop in rois.npy."""
-        edge = 2 * self.margin_px
-        return self.slices + 2 * self.slice_margin, self.rows + edge, self.cols + edge
-
-    @property
-    def seen(self) -> tuple[int, int, int]:
-        """(slices, rows, cols) of one crop as a network sees it."""
-        return self.slices, self.rows, self.cols
-
-    @property
-    def side_px(self) -> int | None:
-        """The side of a square crop, None for another."""
-        return self.rows if self.rows == self.cols else None
-
-
-def crop_shape(slices: int, slice_margin: int, pixels: Any, margin_px: int) -> CropShape:
-    """A roi set's shape from its plain values; ``pixels`` is a side, or rows and columns."""
-    rows, cols = pixels if isinstance(pixels, Sequence) else (pixels, pixels)
-    return CropShape(slices, slice_margin, rows, cols, margin_px)
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """What training does to images, as published for the single-view graders.
+class Augmentation(NamedTuple):
+    """What training does to images, as published for graders of single views.
 
     Chances: ``base`` each for brightness and contrast, for one of three blurs, and for movement;
     ``flip`` of a mirror image (front to back on sagittal, back to front on axial slices);
@@ -83,167 +56,198 @@ class Augmentation:
     batch is mixed with itself, in the first ``mixup_epochs``.
     """
 
-    base: float = 0.75
-    brightness: float = 0.2
-    contrast: float = 0.2
-    blur_px: int = 5
-    shift: float = 0.1
-    scale: float = 0.1
-    rotation_degrees: float = 15.0
-    flip: float = 0.5
-    jitter: float = 0.5
-    jitter_px: float = 5.0
-    slice_loss: float = 0.0
-    mixup: float = 0.0
-    mixup_epochs: int = 6
-
-
-PUBLISHED: dict[str, dict[str, Any]] = {
-    "single_view": {},
-    "axial_side": {"jitter": 0.0},
-    "all_view": {"jitter": 0.2, "jitter_px": 3.0, "slice_loss": 0.1, "mixup": 0.2},
-}
-"""What a family's published augmentation has otherwise than ``Augmentation``'s defaults."""
+    base: float
+    brightness: float
+    contrast: float
+    blur_px: int
+    shift: float
+    scale: float
+    rotation_degrees: float
+    flip: float
+    jitter: float
+    jitter_px: float
+    slice_loss: float
+    mixup: float
+    mixup_epochs: int
 
 
 @dataclass(frozen=True)
-class Training:
-    """How a grader is trained.
-
-    A step takes ``batch_size`` studies (levels for ``all_view``) in ``accumulate`` parts. The rate
-    rises over ``warmup`` of all steps and falls as a cosine of ``cycles``; the schedule is that of
-    ``schedule_epochs`` (None: ``epochs``). Biases do not decay. ``gradient_norm`` None does not
-    clip. ``patience``: without a better score for so many epochs it ends (None: never).
-    """
-
-    epochs: int
-    schedule_epochs: int | None
-    batch_size: int
-    accumulate: int
-    learning_rate: float
-    warmup: float
-    cycles: float
-    weight_decay: float
-    average_decay: float
-    gradient_norm: float | None
-    patience: int | None
-    loss: str
-    grade_weights: list[float]
-    precision_cpu: str
-    precision_cuda: str
-    checkpoint_epochs: int
-
-
-@dataclass(frozen=True)
-class Settings:
-    """One grader of the config's block ``two_stage.graders.<name>``, its defaults filled in.
-
-    ``crops`` names the roi set of each kind of crop: canal, foraminal (sagittal), subarticular
-    (axial), beside (sagittal T2 beside the axial one); ``sequence`` the sequence set of axial
-    slices, of which ``all_view`` sees ``positions`` a level. ``condition`` canal or foraminal is
-    that of the single-view architectures. ``columns`` published lets through the network what no
-    grade depends on, or what it has seen already, as it was: batch statistics then see it.
-    ``axial_encoder`` None is the ``encoder`` once more; ``axial_channels`` 1 shows ``axial_side`` a
-    slice, 3 a slice between its neighbours in the crop.
-    """
-
-    name: str
-    architecture: str
-    condition: str | None
-    crops: dict[str, str]
-    sequence: str | None
-    positions: int
-    columns: str
-    encoder: dict[str, Any]
-    axial_encoder: dict[str, Any] | None
-    axial_channels: int
-    dropout: float | None
-    augmentation: dict[str, Any]
-    training: Training
-    select: str
-    inner_share: float
-    tta: str
-    ensemble: bool
+class CropSettings(LearnerSettings):
+    """Of graders of crops in rows: ``reads`` names the set of crops by what it shows."""
 
     @property
-    def family(self) -> str:
-        """single_view, or the architecture's own name."""
-        return "single_view" if self.architecture in SINGLE_VIEW else self.architecture
+    def crops(self) -> dict[str, str]:
+        """The sets of crops by what they show."""
+        return self.block["reads"]
+
+    @property
+    def looks(self) -> list[str]:
+        """What is averaged to predict: plain, flipped, mirrored."""
+        return self.block["looks"]
+
+    @cached_property
+    def augment(self) -> Augmentation:
+        """What training does to images."""
+        return Augmentation(**self.block["augment"])
+
+    @property
+    def all_columns(self) -> bool:
+        """Whether crops that no grade depends on go through the network too, as published."""
+        return self.keeps("columns")
+
+    def encoders(self, pretrained: bool) -> dict[str, dict[str, Any]]:
+        """Options of the encoders, of axial images the one of others where it has none of its own.
+
+        With their ``pretrained`` weights, or without any.
+        """
+        own = self.model["encoder"]
+        found = {"encoder": own, "axial_encoder": self.model.get("axial_encoder") or own}
+        if pretrained:
+            return found
+        return {name: {**encoder, "pretrained": None} for name, encoder in found.items()}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the network beside its encoders."""
+        encoders = ("encoder", "axial_encoder")
+        return {key: value for key, value in self.model.items() if key not in encoders}
+
+
+@dataclass(frozen=True)
+class Settings(CropSettings):
+    """``grades``: the condition, subarticular in axial crops with sagittal ones ``beside`` them."""
+
+    @property
+    def condition(self) -> str:
+        """What it grades."""
+        return self.block["grades"]
+
+    @property
+    def is_axial(self) -> bool:
+        """Whether it sees axial crops with sagittal ones beside them."""
+        return self.condition == "subarticular"
+
+    @property
+    def axial_channels(self) -> int:
+        """1 shows a slice, 3 a slice between its neighbours in the crop."""
+        return self.block["input"]["axial_channels"]
 
     @property
     def sided_conditions(self) -> tuple[int, ...]:
         """Places in ``SIDED_CONDITIONS`` of what goes through the network, in its order."""
-        if self.family == "single_view" and self.columns == "published":
-            return tuple(range(len(VIEWS)))
-        return self.graded
+        return tuple(range(len(VIEWS))) if self.all_columns else self.graded
 
     @property
     def graded(self) -> tuple[int, ...]:
         """Places in ``SIDED_CONDITIONS`` of what the grader grades."""
-        if self.family == "all_view":
-            return tuple(range(len(SIDED_CONDITIONS)))
-        own = CONDITION_OF[self.condition or "subarticular"]
+        own = CONDITION_OF[self.condition]
         return tuple(k for k, (name, _) in enumerate(SIDED_CONDITIONS) if name == own)
 
-    @property
-    def augment(self) -> Augmentation:
-        """The family's published augmentation, changed by what is given."""
-        return replace(Augmentation(), **{**PUBLISHED[self.family], **self.augmentation})
-
-    def network_options(self, shapes: Mapping[str, CropShape]) -> dict[str, Any]:
-        """Options of the architecture; ``shapes`` of its roi sets and sequence set by name."""
-        if self.family == "axial_side":
-            beside, recess = (shapes[self.crops[kind]] for kind in ("beside", "subarticular"))
-            options = {
-                "encoder": self.encoder,
-                "axial_encoder": self.axial_encoder or self.encoder,
+    def given(self, shapes: Mapping[str, CropShape]) -> dict[str, Any]:
+        """What it tells the network of its input; ``shapes`` of its sets of crops by name."""
+        if self.is_axial:
+            beside, recess = (shapes[self.crops[name]] for name in ("beside", "subarticular"))
+            return {
                 # The middle slice and those outwards of it.
                 "sagittal_slices": beside.slices // 2 + 1,
                 "axial_channels": self.axial_channels,
                 "sagittal_px": beside.side_px,
                 "axial_px": recess.side_px,
             }
-        elif self.family == "all_view":
-            shape = shapes[self.crops["canal"]]
-            options = {
-                "encoder": self.encoder,
-                "axial_encoder": self.axial_encoder or self.encoder,
-                "slices": shape.slices,
-                "sagittal_px": shape.side_px,
-                "axial_px": shapes[self.sequence].side_px,
-                "repeated": self.columns == "published",
-            }
-        else:
-            shape = shapes[self.crops[self.condition]]
-            options = {
-                **self.encoder,
-                "slices": shape.slices,
-                "image_px": shape.side_px,
-                "conditions": self.sided_conditions,
-            }
-        return options if self.dropout is None else options | {"dropout": self.dropout}
+        shape = shapes[self.crops[self.condition]]
+        return {
+            "slices": shape.slices,
+            "image_px": shape.side_px,
+            "conditions": self.sided_conditions,
+        }
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values of all that decides what is learnt, for a checkpoint's fingerprint."""
-        plain = {key: value for key, value in asdict(self).items() if key not in _NO_RESULT}
-        del plain["training"]["checkpoint_epochs"]
-        return plain
+    def network_options(
+        self, shapes: Mapping[str, CropShape], pretrained: bool = True
+    ) -> dict[str, Any]:
+        """Options of the network."""
+        encoders = self.encoders(pretrained)
+        if not self.is_axial:
+            encoders = encoders["encoder"]
+        return {**encoders, **self.options, **self.given(shapes)}
 
 
-def plan_of(settings: Settings, fold: int) -> Plan:
-    """The plan of a ``fold``."""
-    block = asdict(settings.training)
-    renamed = {"accumulation": "accumulate", "warm_up": "warmup"}
-    block |= {new: block.pop(old) for new, old in renamed.items()}
-    return Plan.from_block(block, fold, schedule="cosine", decay="not_biases")
+def needs(settings: Settings, stage: str) -> Needs:
+    """What ``stage`` (train, predict) of it reads and uses."""
+    return crop_needs(settings, stage)
 
 
-def settings_from_config(name: str, block: Mapping[str, Any]) -> Settings:
-    """The grader ``name`` from its block of the config, validated and with all defaults."""
-    rest = {key: value for key, value in block.items() if key != "training"}
-    return Settings(name=name, training=Training(**block["training"]), **rest)
+def crop_needs(settings: CropSettings, stage: str, sequence: str | None = None) -> Needs:
+    """What ``stage`` of a grader of crops needs, which may read a ``sequence`` set beside them."""
+    sets = tuple(dict.fromkeys(settings.crops.values()))
+    modules = module_names(settings, stage)
+    if stage == "train":
+        block = used_block(settings.block, ("looks",))
+        return Needs(
+            block, modules, ("labels",), sets, sequence, mem_mb=12000, cuda_mb=12000, minutes=1440
+        )
+    block = used_block(settings.block)
+    return Needs(block, modules, (), sets, sequence, mem_mb=8000, minutes=240)
 
 
-def augmentation_keys() -> list[str]:
-    """The keys that a grader's ``augmentation`` may have."""
-    return [field.name for field in fields(Augmentation)]
+def check(where: str, settings: Settings, house: House) -> None:
+    """Refuse settings that do not fit together, or not to the sets of crops.
+
+    Raises SpinegradeError with the key's path, the value and what is allowed.
+    """
+    if settings.is_axial:
+        wanted = {"subarticular", "beside"}
+        refuse_unless(
+            not settings.all_columns,
+            f"{where}.as_published",
+            "names columns, but a grader of axial crops computes nothing beside its own columns; "
+            "leave it out",
+        )
+        refuse_unless(
+            "mirrored" not in settings.looks,
+            f"{where}.looks",
+            "names mirrored, but a grader of axial crops sees both sides as one already; allowed: "
+            "plain, flipped",
+        )
+    else:
+        refuse_unless(
+            settings.model.get("axial_encoder") is None,
+            f"{where}.model.axial_encoder",
+            f"is given, but a grader of {settings.condition} sees no axial image; leave it out",
+        )
+        wanted = {"canal", "foraminal"} if settings.all_columns else {settings.condition}
+    refuse_unless(
+        {*settings.crops} == wanted,
+        f"{where}.reads",
+        f"has {sorted(settings.crops)}; one that grades {settings.condition} reads exactly "
+        f"{sorted(wanted)}",
+    )
+    check_crops(where, settings, house, same_shape=not settings.is_axial)
+    check_network(where, settings, house.shapes)
+
+
+def check_crops(where: str, settings: CropSettings, house: House, same_shape: bool) -> None:
+    """Refuse a training that contradicts itself, and sets of crops that do not fit."""
+    check_training(where, settings, house.folds, PARTS)
+    serves = {name: name for name in CONDITION_OF} | {"beside": "subarticular"}
+    for name, roi_set in settings.crops.items():
+        check_set(f"{where}.reads.{name}", roi_set, serves[name], house)
+    shapes = {name: house.shapes[roi_set] for name, roi_set in settings.crops.items()}
+    for what in ("seen", "margin_px") if same_shape else ():
+        found = {name: getattr(shape, what) for name, shape in shapes.items()}
+        refuse_unless(
+            len(set(found.values())) == 1,
+            f"{where}.reads",
+            f"are sets that differ in {what}: {found}; one network reads them as one array, give "
+            "them one shape and margin",
+        )
+
+
+def check_network(where: str, settings: Any, shapes: Mapping[str, CropShape]) -> None:
+    """Refuse a network or a loss that does not fit, and an encoder that timm does not know."""
+    given = settings.given(shapes)
+    asked = settings.network_options(shapes).keys() - given.keys()
+    MODELS.check(f"{where}.model", settings.model_name, given, asked)
+    for name in ("encoder", "axial_encoder"):
+        if settings.model.get(name):
+            check_encoder(f"{where}.model.{name}", settings.model[name])
+    LOSSES.check(f"{where}.training.loss", settings.loss_name, (), settings.loss)

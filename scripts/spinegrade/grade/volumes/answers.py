@@ -34,7 +34,7 @@ class Answer(NamedTuple):
 
 
 class Looks(NamedTuple):
-    """``final`` as the network's ``tta`` says; ``plain`` without it, None where both are one."""
+    """``final`` as the network's ``looks`` say; ``plain`` seen once, None where both are one."""
 
     final: Answer
     plain: Answer | None
@@ -47,15 +47,16 @@ def look(
     lengths: Sequence[int],
     settings: Settings,
     at: Moment,
+    mirrored: bool = False,
 ) -> Looks:
     """What ``network``, in evaluation mode, says of packed ``slices`` uint8 (S, canvas, canvas).
 
-    With ``tta`` left_right points and probabilities are the mean over the slices in their own and
+    With ``mirrored`` points and probabilities are the mean over the slices in their own and
     in reverse order, the latter's sides exchanged and slices counted back.
     """
     own, sure = _forward(network, slices.to(at.device), lengths, settings, at)
     once = _answer(own, sure, settings)
-    if settings.tta == "none":
+    if not mirrored:
         return Looks(once, None)
     turned = reverse_slices(slices, lengths).to(at.device)
     other, also_sure = _forward(network, turned, lengths, settings, at)
@@ -116,6 +117,6 @@ def _along(slices: Tensor, points: Tensor) -> Tensor:
 
 
 def _answer(outputs: Outputs, sure: Tensor, settings: Settings) -> Answer:
-    offset = settings.augmentation.get("mask_offset", "exact")
-    points = from_mask(outputs.points, settings.canvas_px, settings.image_px, offset)
+    sizes = (settings.canvas_px, settings.image_px, settings.mask_offset)
+    points = from_mask(outputs.points, *sizes)
     return Answer(*(part.cpu().numpy() for part in (points, outputs.grades, sure)))

@@ -18,21 +18,8 @@ from spinegrade.names import mirrored
 from spinegrade.volumes import Stack
 
 WITHIN_PX = (1, 2, 5)
-ERROR_COLUMNS = (
-    "study",
-    "fold",
-    "level",
-    "side",
-    "anatomy",
-    "error_x_px",
-    "error_y_px",
-    "error_slices",
-    "error_mm",
-    "level_shift",
-    "other_side",
-    "drift_slices",
-    "confidence",
-)
+MORE_COLUMNS = ("fold", "anatomy", "error_x_px", "error_y_px", "other_side", "drift_slices")
+"""Columns of the errors beside those of ``metrics.points`` and the ``detector``."""
 # Rounding of an affine through mm must not push a point over a limit that it meets.
 _ROUNDING = 1e-6
 
@@ -44,12 +31,12 @@ def point_errors(
     settings: Settings,
     anatomy: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """One row of ``ERROR_COLUMNS`` for each out-of-fold keypoint whose landmark is known.
+    """One row for each out-of-fold keypoint whose landmark is known.
 
     ``keypoints`` and ``landmarks``: tables "keypoints" (of this network) and "located_landmarks";
-    of a point annotated twice the first counts. ``error_mm``, ``level_shift`` are those of
-    ``metrics.points``. The others are keypoint minus landmark between slices and pixels, seen in
-    the keypoint's own stack: ``error_x_px`` and ``error_y_px`` in mask px (four image pixels a
+    of a point annotated twice the first counts. Columns are those of ``metrics.points``, a
+    ``detector`` and ``MORE_COLUMNS``. These are keypoint minus landmark, seen in the keypoint's own
+    stack: ``error_x_px`` and ``error_y_px`` in mask px (four image pixels a
     side; to the patient's back and to the feet), ``error_slices`` in slices (to the left). For
     sided points, NaN where the other side has no landmark: ``other_side`` 1.0 where the keypoint
     is nearer, in slices, to the other side's landmark of its level; ``drift_slices`` how far it
@@ -60,7 +47,7 @@ def point_errors(
     by_key = {(stack.study, stack.series, stack.stack): stack for stack in stacks}
     fold = keypoints["source"].str.extract(r":fold_(\d+)$")[0]
     own = keypoints[fold.notna()].assign(fold=fold.dropna().astype(int))
-    own = own.sort_values(STACK, kind="stable", ignore_index=True)
+    own = own.assign(detector=settings.name).sort_values(STACK, kind="stable", ignore_index=True)
     truth = landmarks[landmarks["condition"] == settings.points.condition].drop_duplicates(CELL)
     common = measure.point_errors(own, truth, affines_of(by_key.values()))
     # The same rows in the same order, each with its own landmark and the other side's.
@@ -85,7 +72,7 @@ def point_errors(
         error_slices=apart[:, 2],
         other_side=np.where(np.isnan(other), np.nan, nearer),
         drift_slices=apart[:, 2] * np.sign(other - place["_own"][:, 2]),
-    )[list(ERROR_COLUMNS)]
+    )
 
 
 def _mask_places(mm: NDArray[np.float64], stack: Stack, settings: Settings) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The stage prepare_one_stage: a shard's stacks brought to their canvases once, for all folds."""
+"""The stage prepare_canvases: a shard's stacks brought to their canvases once, for all folds."""
 
 from __future__ import annotations
 

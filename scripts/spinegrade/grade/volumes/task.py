@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -16,19 +15,13 @@ from spinegrade.grade.volumes.answers import look
 from spinegrade.grade.volumes.augment import augment
 from spinegrade.grade.volumes.augmentation import augmentation_of
 from spinegrade.grade.volumes.flip import exchange_sides
-from spinegrade.grade.volumes.network import build_network
 from spinegrade.grade.volumes.reading import Packed, read_packed
 from spinegrade.grade.volumes.samples import OneStageSamples, mean_shape_of
 from spinegrade.grade.volumes.settings import Settings
 from spinegrade.losses.registry import build as build_loss
 from spinegrade.metrics.log_loss import mean_over_conditions
+from spinegrade.models.registry import build as build_model
 from spinegrade.training.task import Moment
-
-PARTS = {
-    "foraminal": ("heatmap", "points", "grade"),
-    "canal": ("heatmap", "points", "slices", "grade"),
-}
-"""The parts of a target's loss, in the order of the history's columns."""
 
 
 class VolumeTask:
@@ -38,11 +31,9 @@ class VolumeTask:
 
     def __init__(self, samples: OneStageSamples, settings: Settings) -> None:
         self.samples, self.settings = samples, settings
-        self.studies, self.parts = samples.studies, PARTS[settings.target]
-        self.augmentation = augmentation_of(
-            settings.target, settings.image_px, settings.flip, settings.augmentation
-        )
-        self.loss = build_loss(settings.loss, **settings.loss_options)
+        self.studies, self.parts = samples.studies, settings.parts
+        self.augmentation = augmentation_of(settings)
+        self.loss = build_loss(settings.loss_name, **settings.loss_options)
 
     def __len__(self) -> int:
         # Without a grade there is nothing to learn, or to choose by.
@@ -63,7 +54,7 @@ class VolumeTask:
 
     def network(self) -> nn.Module:
         """The untrained network."""
-        return build_network(self.settings)
+        return build_model(self.settings.model_name, **self.settings.network_options())
 
     def read(self, rows: NDArray[np.int64], seed: int) -> Packed:
         """The volumes at ``rows``, packed; nothing is drawn."""
@@ -88,12 +79,11 @@ class VolumeTask:
         return torch.stack([parts[name] for name in self.parts])
 
     def choice(self, network: nn.Module, at: Moment) -> float:
-        """Weighted log loss; each volume is seen once, whatever ``tta`` makes of predictions."""
-        once = replace(self.settings, tta="none")
+        """Weighted log loss; each volume is seen once, whatever predictions are made of."""
         probabilities, true = [], []
         for row in range(len(self.samples)):
             packed = read_packed(self.samples, np.array([row]))
-            seen = look(network, packed.slices, packed.lengths, once, at)
+            seen = look(network, packed.slices, packed.lengths, self.settings, at)
             grades = packed.grades[0].numpy()
             graded = np.flatnonzero(grades >= 0)
             probabilities.append(seen.final.grades[0, graded])

@@ -12,10 +12,10 @@ import pandas as pd
 from spinegrade.errors import SpinegradeError
 from spinegrade.grade.volumes.points import anatomies, point_errors, point_figures
 from spinegrade.grade.volumes.settings import Settings
-from spinegrade.metrics.cells import KEY, match
-from spinegrade.metrics.rsna2024 import PARTS, cell_sums
+from spinegrade.metrics.cells import match
+from spinegrade.metrics.graded import graded_parts, labelled_cells, predicted_cells
+from spinegrade.metrics.rsna2024 import cell_sums
 from spinegrade.metrics.study_bootstrap import StudyMeans, mean_interval
-from spinegrade.names import CONDITIONS
 from spinegrade.runtime.files import atomic_path, read_json, write_json
 from spinegrade.tables.files import read_table, read_tables
 from spinegrade.tables.folds import FOLDS
@@ -28,25 +28,6 @@ from spinegrade.targets import Target
 from spinegrade.volumes import load_stacks
 
 _LOGGER = logging.getLogger("spinegrade")
-
-
-def graded_parts(target: Target) -> dict[str, int]:
-    """The parts of the score that a target's cells speak for, and their columns in it."""
-    condition = CONDITIONS.index(target.condition)
-    parts = {PARTS[condition]: condition}
-    if target.name == "canal":
-        parts["any_severe"] = PARTS.index("any_severe")
-    return parts
-
-
-def labelled_cells(labels: pd.DataFrame, target: Target) -> pd.DataFrame:
-    """The rows of a labels table with a grade and of the target's condition."""
-    return labels[(labels["condition"] == target.condition) & labels["grade"].notna()]
-
-
-def predicted_cells(labels: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
-    """The rows of ``labels`` whose cell is among ``predictions``."""
-    return labels.merge(predictions[KEY], on=KEY, how="inner")
 
 
 def grade_figures(
@@ -72,7 +53,7 @@ def grade_figures(
     fold_of = predictions.drop_duplicates("study").set_index("study")["fold"]
     folds = fold_of.loc[list(cells.studies)].to_numpy(int)
     pooled, by_fold = {}, {int(fold): {} for fold in np.unique(folds)}
-    for part, column in graded_parts(target).items():
+    for part, column in graded_parts([target.condition]).items():
         means = StudyMeans(sums.loss[:, column], sums.weight[:, column])
         interval = mean_interval(means, resamples, seed).as_dict()
         pooled[part] = {name: round(value, 9) for name, value in interval.items()}
@@ -120,7 +101,7 @@ def check_folds(predictions: pd.DataFrame, folds: pd.DataFrame, where: str) -> N
         )
 
 
-def validate_one_stage(
+def measure_grader(
     *,
     settings: Settings,
     predictions_paths: dict[str, str],
@@ -138,14 +119,14 @@ def validate_one_stage(
 ) -> None:
     """Write the errors of all points, and a summary of grades and points.
 
-    ``predictions_paths`` and ``keypoints_paths``: out-of-fold tables by "final" (as ``tta``
-    says) and "plain" (without it), the latter empty where nothing else was asked for; both are
-    in the errors, told apart by their column ``looks``. ``truth_path``: a phantom's truth, of which
+    ``predictions_paths`` and ``keypoints_paths``: out-of-fold tables by "final" (as its ``looks``
+    say) and "plain" (seen once), the latter empty where nothing else was asked for; both are in
+    the errors, told apart by their column ``looks``. ``truth_path``: a phantom's truth, of which
     the anatomy alone is read. Raises SpinegradeError for predictions of other folds, and where
     nothing was predicted.
     """
     folds = read_table(folds_path, FOLDS)
-    labels = labelled_cells(read_table(labels_path, LABELS), settings.points)
+    labels = labelled_cells(read_table(labels_path, LABELS), [settings.points.condition])
     labels = labels[labels["study"].isin(set(folds["study"]))]
     landmarks = read_tables(list(landmarks_paths), LOCATED_LANDMARKS)
     stacks = load_stacks(stacks_paths)
@@ -175,8 +156,8 @@ def validate_one_stage(
     summary = {
         "network": settings.name,
         "target": settings.target,
-        "flip": settings.flip,
-        "tta": settings.tta,
+        "as_published": settings.block["as_published"],
+        "looks": settings.block["looks"],
         "select": settings.select,
         # The epoch was picked by these very studies: the figures are too good.
         "chosen_on_validation": settings.select == "published",

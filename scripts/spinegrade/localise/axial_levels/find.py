@@ -11,10 +11,10 @@ from torch import Tensor
 
 from spinegrade.keypoint_rows import point_rows
 from spinegrade.localise.axial_levels.levels import read_slices, sequence_of
+from spinegrade.localise.axial_levels.network import settings_of_model
 from spinegrade.localise.coordinates.augment import plain
 from spinegrade.localise.coordinates.frames import Frame
-from spinegrade.localise.coordinates.network import settings_of_model
-from spinegrade.localise.coordinates.plan import plan_of
+from spinegrade.localise.coordinates.network import settings_of_model as of_places
 from spinegrade.localise.coordinates.regress import regress
 from spinegrade.localise.coordinates.samples import Look
 from spinegrade.losses.sequence_terms import soft_places
@@ -29,12 +29,12 @@ def side_chances(models: Sequence[FoldModel], slices: Tensor) -> Tensor:
 
     ``slices`` uint8 (L, S, S). From the mean logits over ``models`` and over the slices as they
     are, with their columns and with their rows reversed. Reversed columns show the left as the
-    right, which is heeded unless ``flips`` is published.
+    right, which is heeded unless the published flip is kept.
     """
     settings, device = settings_of_model(models[0]), models[0].device
-    dtype = dtype_of(plan_of(settings, models[0].fold), device)
+    dtype = dtype_of(settings.plan(models[0].fold), device)
     seen = plain(slices.to(device))
-    exchanged = [1] if settings.flips == "fixed" else []
+    exchanged = [] if settings.keeps("flip") else [1]
     told = []
     with torch.inference_mode(), autocast(device, dtype):
         for model in models:
@@ -53,9 +53,9 @@ def find_levels(
     """Keypoint rows of one study: left and right point of each level in each of its series.
 
     A point lies where the slices' chances have their mean, in the slice nearest to that place by
-    ``placing``, networks of the kind axial_2d; its confidence is the greatest chance of its series.
+    ``placing``, networks of single slices; its confidence is the greatest chance of its series.
     """
-    settings, frame_px = settings_of_model(models[0]), settings_of_model(placing[0]).frame_px
+    settings, frame_px = settings_of_model(models[0]), of_places(placing[0]).frame_px
     look = sequence_of(settings, stacks)
     chances = side_chances(models, torch.from_numpy(read_slices(settings, look)))
     ends = np.cumsum([0, *(len(places) for places in look.places)])

@@ -13,9 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spinegrade.geometry.affine import normal
+from spinegrade.localise.axial_levels.settings import Settings
 from spinegrade.localise.coordinates.frames import Frame, nearest_places
 from spinegrade.localise.coordinates.samples import Look, add_look, points_in, stacks_by_study
-from spinegrade.localise.coordinates.settings import Settings
 from spinegrade.losses.sequence_terms import IGNORED
 from spinegrade.names import LUMBAR_LEVELS, SUBARTICULAR, Cell
 from spinegrade.volumes import Stack
@@ -71,7 +71,7 @@ def training_sequences(
     """The sequences of the ``studies`` that have annotated axial points, sorted by study."""
     of_kind = landmarks[landmarks["condition"] == SUBARTICULAR]
     tables = dict(list(of_kind.groupby(["study", "series", "stack"], sort=True)))
-    by_study = stacks_by_study(stacks, settings.channels[0])
+    by_study = stacks_by_study(stacks, settings.target)
     found = []
     for study in sorted(set(studies)):
         if study not in by_study:

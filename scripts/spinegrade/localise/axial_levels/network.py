@@ -1,19 +1,21 @@
-"""The network that predicts the levels of axial slices, built from its settings."""
+"""The network of a localiser of axial levels, built from its settings."""
 
 from __future__ import annotations
 
 from torch import nn
 
-from spinegrade.localise.coordinates.settings import Settings
+from spinegrade.localise.axial_levels.settings import Settings
 from spinegrade.models.registry import build
+from spinegrade.training.record import FoldModel
 
 
 def build_network(settings: Settings, pretrained: str | None) -> nn.Module:
-    """The untrained network, its backbone's weights as ``pretrained`` says."""
-    return build(
-        settings.architecture,
-        attention=settings.attention,
-        backbone=settings.backbone,
-        image_px=settings.image_px,
-        pretrained=pretrained,
-    )
+    """The untrained network, its encoder's weights as ``pretrained`` says."""
+    attention = "published" if settings.keeps("attention") else "fixed"
+    options = settings.network_options(pretrained)
+    return build(settings.model_name, attention=attention, **options)
+
+
+def settings_of_model(model: FoldModel) -> Settings:
+    """The settings that a stored model was trained by."""
+    return Settings(model.record.name, model.record.settings)

@@ -17,8 +17,8 @@ from spinegrade.localise.axial_levels.levels import (
     read_slices,
 )
 from spinegrade.localise.axial_levels.network import build_network
+from spinegrade.localise.axial_levels.settings import PARTS, Settings
 from spinegrade.localise.coordinates.augment import augment, plain
-from spinegrade.localise.coordinates.settings import Settings
 from spinegrade.losses.registry import build as build_loss
 from spinegrade.training.task import Moment, mean_loss
 
@@ -45,13 +45,13 @@ class LevelBatch(NamedTuple):
 class LevelTask:
     """Levels of axial slices; see ``training.task.Task``."""
 
-    parts = ("level", "side", "place")
+    parts = PARTS
     least = 1
 
     def __init__(self, sequences: list[StudySequence], settings: Settings) -> None:
         self.sequences, self.settings = sequences, settings
         self.studies = tuple(one.study for one in sequences)
-        self.loss = build_loss(settings.loss)
+        self.loss = build_loss(settings.loss_name, **settings.loss)
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -62,7 +62,7 @@ class LevelTask:
 
     def network(self) -> nn.Module:
         """The untrained network."""
-        return build_network(self.settings, self.settings.pretrained)
+        return build_network(self.settings, self.settings.encoder["pretrained"])
 
     def read(self, rows: NDArray[np.int64], seed: int) -> list[LevelBatch]:
         """The studies at ``rows``, read from their volumes; nothing is drawn."""
@@ -102,7 +102,7 @@ class LevelTask:
             seen = plain(slices)
         else:
             seen, mirrored = varied(slices, self.settings, draws)
-            exchanged = mirrored and self.settings.flips == "fixed"
+            exchanged = mirrored and not self.settings.keeps("flip")
         sides = (batch.wanted, batch.counted, batch.places)
         # A mirrored patient's left is the right.
         wanted, counted, places = (part.flip(1) if exchanged else part for part in sides)

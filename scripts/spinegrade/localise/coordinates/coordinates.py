@@ -10,12 +10,12 @@ from spinegrade.localise.coordinates.settings import Settings
 
 def to_targets(points: Tensor, settings: Settings) -> Tensor:
     """(B, P, 3) frame px and shares of the stack to (B, P, K) as the network tells them."""
-    return (points * _factors(settings, points))[..., : settings.of_kind.coordinates]
+    return (points * _factors(settings, points))[..., : settings.coordinates]
 
 
 def from_targets(told: Tensor, settings: Settings) -> Tensor:
     """(B, P, K) told by a network to (B, P, K) frame px and shares of the stack."""
-    return told / _factors(settings, told)[: settings.of_kind.coordinates]
+    return told / _factors(settings, told)[: settings.coordinates]
 
 
 def _factors(settings: Settings, like: Tensor) -> Tensor:

@@ -47,8 +47,8 @@ def find_points(
     settings = settings_of_model(models.models[0])
     stacks = list(stacks)
     channels = [stacks_by_study(stacks, target) for target in settings.channels]
-    finder = _FINDERS[settings.kind]
-    if settings.kind == "sagittal_2d":
+    finder = _FINDERS[settings.view]
+    if settings.view == "sagittal_slice":
         finder = partial(finder, entries=entries)
     found = Found([], [])
     for study in progress(studies, f"Finding {models.name} points"):
@@ -134,7 +134,7 @@ def _axial_volumes(
 
 
 _FINDERS: dict[str, Callable[..., list[dict[str, Any]]]] = {
-    "sagittal_2d": _sagittal_slices,
-    "sagittal_3d": _sagittal_volumes,
-    "axial_3d": _axial_volumes,
+    "sagittal_slice": _sagittal_slices,
+    "sagittal_stack": _sagittal_volumes,
+    "axial_stack": _axial_volumes,
 }

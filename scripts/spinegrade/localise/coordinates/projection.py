@@ -19,6 +19,7 @@ from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import to_pixels
 from spinegrade.geometry.planes import nearest_stack
 from spinegrade.keypoint_rows import no_series, point_rows, rejection
+from spinegrade.learner_settings import refuse_unknown
 from spinegrade.localise.coordinates.samples import stacks_by_study
 from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL, SUBARTICULAR, Cell
 from spinegrade.targets import TARGETS
@@ -216,22 +217,20 @@ def check_projections(
     found_by: Mapping[str, Sequence[str]],
     taken: Collection[str] = (),
 ) -> None:
-    """Refuse projections whose names are ``taken``, or of detectors without sagittal points.
+    """Refuse projections whose names are ``taken``, or of others without sagittal points.
 
-    ``found_by``: what each detector looks for. Raises SpinegradeError with the key's path, the
-    value and what is allowed.
+    ``found_by``: the conditions whose points each learner finds. Raises SpinegradeError with the
+    key's path, the value and what is allowed.
     """
     allowed = [name for name, found in found_by.items() if {"canal", "foraminal"} & set(found)]
     for name, block in blocks.items():
-        where = f"keypoints.projections.{name}"
+        where = f"projections.{name}"
         if name in taken:
             raise SpinegradeError(
-                f"{where}: the name is taken by another detector or by the workflow itself; give "
-                "it another, since points lie in folders of these names"
+                f"{where}: the name is taken by a learner; give it another, since points lie in "
+                "folders of these names",
+                code="LEARNER_NAME_TAKEN",
+                key=where,
             )
         for other in block["points_of"]:
-            if other not in allowed:
-                raise SpinegradeError(
-                    f"{where}.points_of names {other!r}: no detector of canal or foraminal points; "
-                    f"allowed: {', '.join(allowed) or 'none is configured'}"
-                )
+            refuse_unknown(f"{where}.points_of", other, allowed, "finds canal or foraminal points")

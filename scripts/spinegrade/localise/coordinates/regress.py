@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from spinegrade.localise.coordinates.augment import as_seen, plain
 from spinegrade.localise.coordinates.coordinates import from_targets
 from spinegrade.localise.coordinates.network import settings_of_model
-from spinegrade.localise.coordinates.plan import plan_of
 from spinegrade.localise.coordinates.samples import Look, image_of
 from spinegrade.training.precision import autocast, dtype_of
 from spinegrade.training.record import FoldModel
@@ -23,7 +22,7 @@ def regress(models: Sequence[FoldModel], looks: Sequence[Look]) -> NDArray[np.fl
     A third coordinate is the slice as a share of the stack's slices.
     """
     settings, device = settings_of_model(models[0]), models[0].device
-    dtype = dtype_of(plan_of(settings, models[0].fold), device)
+    dtype = dtype_of(settings.plan(models[0].fold), device)
     found = []
     with torch.inference_mode():
         for look in looks:

@@ -167,7 +167,7 @@ def training_samples(
     looks, points, kept = [], [], []
     for study in wanted:
         rivals = [channel.get(study, []) for channel in by_channel]
-        for look, placed in _SAMPLES[settings.kind](settings, rivals, tables):
+        for look, placed in _SAMPLES[settings.view](settings, rivals, tables):
             looks.append(look)
             points.append(placed)
             kept.append(study)
@@ -240,8 +240,8 @@ def _axial_slices(settings: Settings, rivals: list[list[Stack]], tables: Tables)
 
 
 _SAMPLES = {
-    "axial_2d": _axial_slices,
-    "sagittal_2d": _sagittal_slices,
-    "sagittal_3d": _sagittal_volumes,
-    "axial_3d": _axial_volumes,
+    "axial_slice": _axial_slices,
+    "sagittal_slice": _sagittal_slices,
+    "sagittal_stack": _sagittal_volumes,
+    "axial_stack": _axial_volumes,
 }

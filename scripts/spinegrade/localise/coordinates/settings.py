@@ -1,100 +1,30 @@
-"""A regressor: what it looks at, what it tells, how it is trained; the published values by kind."""
+"""A localiser that predicts coordinates: its settings, what it needs, and what is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
+from spinegrade.learner_settings import (
+    House,
+    LearnerSettings,
+    Needs,
+    check_encoder,
+    check_training,
+    module_names,
+    refuse_unless,
+    used_block,
+)
+from spinegrade.losses.registry import LOSSES
+from spinegrade.models.registry import MODELS
 from spinegrade.names import LUMBAR_LEVELS, Cell
 from spinegrade.targets import TARGETS, Target
 
-INPUT_TARGETS = {"t1": TARGETS["foraminal"], "t2": TARGETS["canal"]}
-"""By the weighting of a sagittal input, what is looked for in it."""
-LEVELS = "axial_levels"
-PLACES = "axial_2d"
-"""The kind that tells where in a slice the points lie whose slice the kind LEVELS tells."""
-# Settings that say when a checkpoint is saved, not what is learnt.
-_NO_RESULT = ("checkpoint_epochs",)
+PARTS = ("loss",)
 
 
-class Kind(NamedTuple):
-    """What all regressors of one kind share, and what stands where a block says null.
-
-    ``coordinates`` of a point that the network tells: x and y, or x, y and slice.
-    ``in_plane`` and ``slices`` are what a whole frame and a whole stack measure in the units that
-    the network tells, and the loss is ``distance`` of ``loss_weight`` times those units.
-    """
-
-    architecture: str
-    coordinates: int
-    distance: str
-    in_plane: float
-    slices: float
-    loss_weight: float
-    image_px: int
-    depth: int
-    epochs: int
-    batch_size: int
-    accumulation: int
-    learning_rate: float
-    rotation_degrees: float
-
-
-KINDS = {
-    # Single sagittal slices: the five levels' x and y, the loss in px of a frame of 512.
-    "sagittal_2d": Kind(
-        *("image_regressor", 2, "l1", 1.0, 1.0, 512.0),
-        *(512, 1, 25, 32, 2, 6e-4, 15.0),
-    ),
-    # Whole sagittal series.
-    "sagittal_3d": Kind(
-        *("volume_regressor", 3, "smooth_l1", 4.0, 16.0, 1.0),
-        *(256, 48, 35, 16, 2, 6e-4, 15.0),
-    ),
-    # A whole axial series.
-    "axial_3d": Kind(
-        *("volume_regressor", 3, "smooth_l1", 4.0, 16.0, 1.0),
-        *(256, 96, 30, 16, 2, 6e-4, 10.0),
-    ),
-    # A single axial slice: its left and right point, told in px of a frame of 512.
-    "axial_2d": Kind(
-        *("image_regressor", 2, "smooth_l1", 512.0, 1.0, 1 / 128),
-        *(512, 1, 25, 32, 2, 6e-4, 15.0),
-    ),
-    # All axial slices of a study: which level each shows, and how near it is to the points.
-    LEVELS: Kind(
-        *("level_sequence", 0, "", 1.0, 1.0, 1.0),
-        *(224, 1, 35, 8, 8, 1e-4, 15.0),
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Training:
-    """How a regressor is trained: AdamW, cosine with warm-up, a moving average of weights.
-
-    A batch of ``batch_size`` samples is seen in ``accumulation`` parts. Biases do not decay. The
-    schedule warms up over the first ``warm_up`` of the epochs and is sized for ``further_epochs``
-    more than are run; ``cycles`` 0.475 of a cosine ends near zero there.
-    """
-
-    epochs: int
-    batch_size: int
-    accumulation: int
-    learning_rate: float
-    weight_decay: float
-    average_decay: float
-    warm_up: float
-    further_epochs: int
-    cycles: float
-    precision_cpu: str
-    precision_cuda: str
-    checkpoint_epochs: int
-
-
-@dataclass(frozen=True)
-class Augmentation:
+class Augmentation(NamedTuple):
     """How images are varied; each of three steps is taken with the chance ``chance``.
 
     Brightness and contrast within plus or minus these shares; motion, median or Gaussian blur of
@@ -112,65 +42,78 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """One regressor of the config's block ``keypoints.regressors.<name>``, defaults filled in.
+class FrameSettings(LearnerSettings):
+    """Of localisers that see frames, squares that slices are brought to and varied in."""
 
-    ``inputs``: weightings of the sagittal series that a volume regressor sees, a channel each;
-    ``target``: what a regressor of single sagittal slices looks for, foraminal or canal. Both are
-    None for the other kinds.
-    ``frame_px`` is the side of the square that slices are brought to and varied in, ``image_px``
-    that of what the network sees of it, ``depth`` the slices that it sees. ``target_scale``:
-    what a whole frame and a whole stack measure in the network's units. ``select`` says which
-    epoch's weights are kept: the last, the best on an inner part of the training studies, or
-    (published) the best on the very fold that is held out.
+    @property
+    def frame_px(self) -> int:
+        """The side of a frame."""
+        return self.block["input"]["frame_px"]
 
-    For the kind LEVELS alone: ``crop_px`` the middle of the frame that is seen, ``slice_mm`` the
-    distance that slices are brought to, and whether two faults of the submitted code are mended
-    (fixed) or kept (published): ``attention`` of each slice to itself alone, ``flips`` that leave
-    left and right as they were.
+    @property
+    def image_px(self) -> int:
+        """The side of what the network sees."""
+        return self.block["input"]["image_px"]
+
+    @property
+    def encoder(self) -> dict[str, Any]:
+        """Options of the network's encoder."""
+        return self.block["model"]["encoder"]
+
+    @cached_property
+    def augmentation(self) -> Augmentation:
+        """How images are varied."""
+        return Augmentation(**self.block["augment"])
+
+    def network_options(self, pretrained: str | None) -> dict[str, Any]:
+        """Options of the network, its encoder's weights as ``pretrained`` says."""
+        rest = {key: value for key, value in self.model.items() if key != "encoder"}
+        encoder = {**self.encoder, "pretrained": pretrained}
+        return {**rest, **encoder, "image_px": self.image_px}
+
+
+@dataclass(frozen=True)
+class Settings(FrameSettings):
+    """``finds``: a condition, or two, whose points lie in sagittal stacks seen together.
+
+    ``sees`` a slice or a stack, of which it then sees ``depth`` slices.
     """
 
-    name: str
-    kind: str
-    inputs: tuple[str, ...] | None
-    target: str | None
-    backbone: str
-    pretrained: str | None
-    frame_px: int
-    image_px: int
-    depth: int
-    target_scale: tuple[float, float]
-    loss_weight: float
-    crop_px: int
-    slice_mm: float
-    attention: str
-    flips: str
-    training: Training
-    augmentation: Augmentation
-    select: str
-    inner_share: float
+    @property
+    def finds(self) -> tuple[str, ...]:
+        """The conditions, in the order of the channels that show them."""
+        found = self.block["finds"]
+        return (found,) if isinstance(found, str) else tuple(found)
 
     @property
-    def of_kind(self) -> Kind:
-        """What the kind settles."""
-        return KINDS[self.kind]
+    def sees(self) -> str:
+        """slice or stack."""
+        return self.block["sees"]
 
     @property
-    def architecture(self) -> str:
-        """The network's name in ``models``."""
-        return self.of_kind.architecture
+    def view(self) -> str:
+        """sagittal_slice, sagittal_stack, axial_slice or axial_stack."""
+        return f"{self.channels[0].plane}_{self.sees}"
 
     @property
-    def loss(self) -> str:
-        """The loss's name in ``losses``."""
-        return "level_sequence" if self.kind == LEVELS else "coordinate_distance"
+    def depth(self) -> int:
+        """The slices that it sees of a stack."""
+        return self.block["input"]["depth"]
+
+    @property
+    def coordinates(self) -> int:
+        """What is predicted of a point: x and y, or x, y and slice."""
+        return 2 if self.sees == "slice" else 3
+
+    @property
+    def target_scale(self) -> tuple[float, float]:
+        """What a whole frame and a whole stack measure in the network's units."""
+        return float(self.block["input"]["in_plane"]), float(self.block["input"]["along"])
 
     @property
     def channels(self) -> tuple[Target, ...]:
         """For each channel that the network sees, what is looked for in that series."""
-        if self.inputs is not None:
-            return tuple(INPUT_TARGETS[weighting] for weighting in self.inputs)
-        return (TARGETS[self.target or "subarticular"],)
+        return tuple(TARGETS[name] for name in self.finds)
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -180,9 +123,9 @@ class Settings:
     @property
     def cells(self) -> tuple[Cell, ...]:
         """What each of the network's points is; a side "" is that of the slice that is seen."""
-        if self.kind == "sagittal_2d":
+        if self.view == "sagittal_slice":
             return tuple(Cell(self.targets[0].condition, level, "") for level in LUMBAR_LEVELS)
-        if self.kind in ("axial_3d", LEVELS):
+        if self.view == "axial_stack":
             return tuple(
                 cell._replace(level=level)
                 for cell in self.targets[0].points
@@ -195,58 +138,49 @@ class Settings:
         """For each point the channel of the series that it lies in."""
         return tuple(self.channels.index(t) for t in self.targets for _ in t.points)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values of all that decides what is learnt, for fingerprints and files."""
-        plain = asdict(self)
-        for key in _NO_RESULT:
-            del plain["training"][key]
-        return plain
+
+def needs(settings: Settings, stage: str) -> Needs:
+    """What ``stage`` (train, predict) of it reads and uses."""
+    modules = module_names(settings, stage)
+    if stage == "train":
+        block = used_block(settings.block, faults=("entries",))
+        return Needs(block, modules, ("stacks", "landmarks"))
+    return Needs(used_block(settings.block), modules, ("stacks",), minutes=120)
 
 
-def kind_of(block: Mapping[str, Any]) -> str:
-    """The folder of the room ``localise`` that a regressor of this block is of."""
-    return LEVELS if block["kind"] == LEVELS else "coordinates"
-
-
-def settings_from_config(name: str, block: Mapping[str, Any]) -> Settings:
-    """The regressor ``name`` from its block of the config, validated and with all defaults.
-
-    Null takes what was published for the kind.
-    """
-    kind = KINDS[block["kind"]]
-
-    def filled(key: str, given: Mapping[str, Any] = block) -> Any:
-        return getattr(kind, key) if given[key] is None else given[key]
-
-    training = {**block["training"]}
-    for key in ("epochs", "batch_size", "accumulation", "learning_rate"):
-        training[key] = filled(key, training)
-    augmentation = {**block["augmentation"]}
-    augmentation["rotation_degrees"] = filled("rotation_degrees", augmentation)
-    scale = block["target_scale"] or {"in_plane": kind.in_plane, "slices": kind.slices}
-    weight = kind.loss_weight if block["loss_weight"] is None else block["loss_weight"]
-    return Settings(
-        name=name,
-        kind=block["kind"],
-        inputs=None if block["inputs"] is None else tuple(block["inputs"]),
-        **{key: block[key] for key in ("target", "backbone", "pretrained", "frame_px")},
-        image_px=filled("image_px"),
-        depth=filled("depth"),
-        target_scale=(float(scale["in_plane"]), float(scale["slices"])),
-        loss_weight=float(weight),
-        training=Training(**training),
-        augmentation=Augmentation(**augmentation),
-        **{key: block[key] for key in ("crop_px", "slice_mm", "attention", "flips")},
-        **{key: block[key] for key in ("select", "inner_share")},
+def check(where: str, settings: Settings, house: House) -> None:
+    """Refuse settings that do not fit together; raises SpinegradeError with the key's path."""
+    check_training(where, settings, house.folds, PARTS)
+    given = ("channels", "points", "coordinates", "image_px")
+    check_frames(where, settings, given)
+    LOSSES.check(f"{where}.training.loss", settings.loss_name, (), settings.loss)
+    refuse_unless(
+        len(settings.finds) == 1 or settings.sees == "stack",
+        f"{where}.finds",
+        f"is {list(settings.finds)}, but sees: slice shows one series; allowed: one condition, or "
+        "sees: stack",
+    )
+    refuse_unless(
+        settings.view == "sagittal_slice" or not settings.keeps("entries"),
+        f"{where}.as_published",
+        "names entries, which concerns single sagittal slices alone; leave it out",
     )
 
 
-def settings_from_plain(plain: Mapping[str, Any]) -> Settings:
-    """Inverse of ``Settings.as_dict``, as a weights file keeps it."""
-    nested = {
-        "training": Training(**plain["training"], **dict.fromkeys(_NO_RESULT, 1)),
-        "augmentation": Augmentation(**plain["augmentation"]),
-        "inputs": None if plain["inputs"] is None else tuple(plain["inputs"]),
-        "target_scale": tuple(plain["target_scale"]),
-    }
-    return Settings(**{**plain, **nested})
+def check_frames(where: str, settings: FrameSettings, given: tuple[str, ...]) -> None:
+    """Refuse a network that does not fit, an encoder that timm does not know, too large images."""
+    asked = settings.network_options(None).keys() - {*given}
+    MODELS.check(f"{where}.model", settings.model_name, given, asked)
+    check_encoder(f"{where}.model.encoder", settings.encoder)
+    refuse_unless(
+        settings.image_px <= settings.frame_px,
+        f"{where}.input.image_px",
+        f"is {settings.image_px}, larger than frame_px ({settings.frame_px})",
+    )
+    training = settings.training
+    refuse_unless(
+        training["batch_size"] % training["accumulation"] == 0,
+        f"{where}.training.accumulation",
+        f"is {training['accumulation']}, which does not divide batch_size "
+        f"({training['batch_size']})",
+    )

@@ -13,7 +13,7 @@ from spinegrade.localise.coordinates.augment import as_seen, augment, plain
 from spinegrade.localise.coordinates.coordinates import to_targets
 from spinegrade.localise.coordinates.network import build_network
 from spinegrade.localise.coordinates.samples import RegressionSamples, image_of
-from spinegrade.localise.coordinates.settings import Settings
+from spinegrade.localise.coordinates.settings import PARTS, Settings
 from spinegrade.losses.registry import build as build_loss
 from spinegrade.training.task import Moment, mean_loss
 
@@ -29,15 +29,13 @@ class PointBatch(NamedTuple):
 class PointTask:
     """Points of images or volumes; see ``training.task.Task``."""
 
-    parts = ("loss",)
+    parts = PARTS
     least = 2
 
     def __init__(self, samples: RegressionSamples, settings: Settings) -> None:
         self.samples, self.settings = samples, settings
         self.studies = samples.studies
-        self.loss = build_loss(
-            settings.loss, distance=settings.of_kind.distance, weight=settings.loss_weight
-        )
+        self.loss = build_loss(settings.loss_name, **settings.loss)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -48,7 +46,7 @@ class PointTask:
 
     def network(self) -> nn.Module:
         """The untrained network."""
-        return build_network(self.settings, self.settings.pretrained)
+        return build_network(self.settings, self.settings.encoder["pretrained"])
 
     def read(self, rows: NDArray[np.int64], seed: int) -> PointBatch:
         """The samples at ``rows``, read from their volumes; nothing is drawn."""

@@ -31,7 +31,7 @@ class Strength(NamedTuple):
     mirror: float
     contrast: float
     brightness: float
-    curve: float
+    gamma: float
     noise: float
     slice_loss: float
 
@@ -158,7 +158,7 @@ def augment(
     look = [
         torch.exp(_uniform(count, math.log1p(strength.contrast), generator)),
         _uniform(count, strength.brightness, generator),
-        _uniform(count, strength.curve, generator),
+        _uniform(count, strength.gamma, generator),
         torch.rand(count, generator=generator) * strength.noise,
     ]
     noise = torch.randn(count, slices, *size, generator=generator)
@@ -167,11 +167,11 @@ def augment(
     geometry = Geometry(geometry.in_plane.to(device), geometry.slices.to(device))
     exchange = torch.tensor(mirror)
     order = torch.where(mirrored[:, None], exchange, torch.arange(len(mirror))).to(device)
-    gain, offset, curve, sigma = (value.to(device).view(-1, 1, 1, 1) for value in look)
+    gain, offset, gamma, sigma = (value.to(device).view(-1, 1, 1, 1) for value in look)
 
     moved = move_images(images.float().div_(255.0), geometry, size, lost.to(device))
-    # In place, since fresh memory costs more than the arithmetic: gain (x + curve x (1 - x)).
-    moved.mul_(torch.addcmul(gain * (1 + curve), moved, gain * curve, value=-1))
+    # In place, since fresh memory costs more than the arithmetic: gain (x + gamma x (1 - x)).
+    moved.mul_(torch.addcmul(gain * (1 + gamma), moved, gain * gamma, value=-1))
     moved.add_(offset).addcmul_(noise.to(device), sigma)
     points = move_points(points, geometry, (slices, rows, cols), size)
     points = points.gather(1, order[:, :, None].expand(-1, -1, 3))

@@ -11,12 +11,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from spinegrade.localise.heatmap.network import normalised
 from spinegrade.localise.heatmap.offsets import Offsets
 from spinegrade.localise.heatmap.settings import Settings
 from spinegrade.localise.heatmap.steps import Steps
+from spinegrade.models.registry import build
 from spinegrade.targets import Target
 from spinegrade.training.record import FoldModel
+
+
+def normalised(images: Tensor) -> Tensor:
+    """Images of 0 .. 1 as the networks take them, about zero mean and unit spread."""
+    images = (images - 0.3) / 0.25
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def build_network(settings: Settings) -> nn.Module:
+    """The untrained network of a localiser."""
+    network = build(
+        settings.model_name,
+        in_channels=settings.grid["slices"],
+        points=len(settings.target.points),
+        slices=settings.grid["slices"] if settings.target.plane == "sagittal" else 0,
+        **settings.model,
+    )
+    return network.to(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from spinegrade.geometry.affine import to_pixels
 from spinegrade.geometry.planes import nearest_slice
 from spinegrade.localise.heatmap.grids import Grid, axial_crop, sagittal_grid
+from spinegrade.localise.heatmap.settings import Settings
 from spinegrade.names import SPINAL
 from spinegrade.runtime.progress import progress
-from spinegrade.targets import TARGETS, Target
+from spinegrade.targets import Target
 from spinegrade.volumes import Stack
 
 _LOGGER = logging.getLogger("spinegrade")
@@ -169,15 +170,15 @@ def _tell_left_out(target: Target, studies: list[str]) -> None:
 
 
 def training_samples(
-    detector: Mapping[str, Any],
+    settings: Settings,
     stacks: Iterable[Stack],
     landmarks: pd.DataFrame,
     studies: Iterable[str],
 ) -> Samples:
-    """The samples of a detector's config block from the given studies."""
-    target = TARGETS[detector["target"]]
+    """The samples of a localiser from the given studies."""
+    target = settings.target
     by_study = stacks_by_study(stacks, target)
     if target.plane == "axial":
-        margin = detector["augmentation"]["margin_px"]
-        return axial_samples(target, by_study, landmarks, studies, detector["grid"], margin)
-    return sagittal_samples(target, by_study, landmarks, studies, detector["grid"])
+        margin = settings.block["augment"]["margin_px"]
+        return axial_samples(target, by_study, landmarks, studies, settings.grid, margin)
+    return sagittal_samples(target, by_study, landmarks, studies, settings.grid)

@@ -1,103 +1,96 @@
-"""A localiser that predicts heatmaps: its settings, and their checks that no schema can say."""
+"""A localiser that predicts heatmaps: its settings, what it needs, and what is refused."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spinegrade.errors import SpinegradeError
-from spinegrade.models.registry import module_of
+from spinegrade.learner_settings import (
+    House,
+    LearnerSettings,
+    Needs,
+    check_training,
+    module_names,
+    refuse_unknown,
+    refuse_unless,
+    used_block,
+)
+from spinegrade.losses.registry import LOSSES
+from spinegrade.models.registry import MODELS
 from spinegrade.targets import TARGETS, Target
-from spinegrade.training.plan import Plan
 
-# Settings that say when a checkpoint is saved, not what is learnt.
-_NO_RESULT = ("checkpoint_epochs",)
+PARTS = ("loss_in_plane", "loss_slices")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """One localiser, its defaults filled in; ``block`` as the configuration has it.
-
-    No epoch is chosen: the last one's average is kept.
-    """
-
-    name: str
-    block: Mapping[str, Any]
-    select: str = "last"
-    inner_share: float = 0.1
+class Settings(LearnerSettings):
+    """``finds``: the condition whose points it looks for; ``levels_from``: those that guide it."""
 
     @property
     def target(self) -> Target:
         """What it looks for."""
-        return TARGETS[self.block["target"]]
+        return TARGETS[self.block["finds"]]
+
+    @property
+    def finds(self) -> tuple[str, ...]:
+        """The conditions whose points it finds."""
+        return (self.block["finds"],)
 
     @property
     def grid(self) -> Mapping[str, Any]:
         """What the network sees of a stack."""
-        return self.block["grid"]
-
-    @property
-    def training(self) -> Mapping[str, Any]:
-        """How it is trained."""
-        return self.block["training"]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values of all that decides what is learnt."""
-        keys = ("target", "architecture", "grid", "training", "augmentation")
-        plain = {key: self.block[key] for key in keys}
-        training = {k: v for k, v in self.training.items() if k not in _NO_RESULT}
-        return {"name": self.name, **plain, "training": training}
+        return self.block["input"]
 
 
-def plan_of(settings: Settings, fold: int) -> Plan:
-    """The plan of a ``fold``."""
-    block = {**settings.training, "gradient_norm": settings.training["clip_norm"]}
-    return Plan.from_block(block, fold, schedule="one_cycle", warm_up=0.15)
+def needs(settings: Settings, stage: str) -> Needs:
+    """What ``stage`` (train, predict) of it reads and uses."""
+    modules = module_names(settings, stage)
+    if stage == "train":
+        block = used_block(settings.block, ("levels_from", "max_distance_mm"))
+        return Needs(block, modules, ("stacks", "landmarks"), mem_mb=2000, minutes=240)
+    block = used_block(settings.block)
+    guides = tuple(settings.block["levels_from"])
+    return Needs(block, modules, ("stacks",), points=guides, mem_mb=2000, minutes=60)
 
 
-def check_detectors(detectors: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse detectors that do not fit together.
+def check(where: str, settings: Settings, house: House) -> None:
+    """Refuse settings that do not fit together, or not to other learners.
 
-    An axial detector names sagittal ones that give it the levels, a canal detector may name
-    foraminal ones that guide it, a foraminal one none; every architecture exists; axial grids
-    have an odd number of slices. Raises SpinegradeError with
-    the key's path, the value and what is allowed.
+    One of axial points names sagittal ones that give it the levels, one of canal points may name
+    those of foraminal points, one of these none; axial slices are seen with as many neighbours on
+    each side. Raises SpinegradeError with the key's path.
     """
-    sagittal = [n for n, d in detectors.items() if TARGETS[d["target"]].plane == "sagittal"]
-    for name, block in detectors.items():
-        where = f"keypoints.detectors.{name}"
-        module_of(block["architecture"]["name"])
-        if name in sagittal:
-            if block["levels_from"] and block["target"] != "canal":
-                raise SpinegradeError(
-                    f"{where}.levels_from is {block['levels_from']}: only a canal detector can be "
-                    f"guided by others, not one of target {block['target']}; leave the key out"
-                )
-            # A guide is not guided itself, so that no circle can form.
-            allowed = [n for n in sagittal if detectors[n]["target"] == "foraminal"]
-            _check_sources(where, block["levels_from"], allowed)
-            continue
-        if not block["levels_from"]:
-            raise SpinegradeError(
-                f"{where}.levels_from is empty: an axial detector needs sagittal ones that tell "
-                f"its levels; allowed: {', '.join(sagittal) or 'none is configured'}"
-            )
-        _check_sources(where, block["levels_from"], sagittal)
-        if block["grid"]["slices"] % 2 == 0:
-            raise SpinegradeError(
-                f"{where}.grid.slices is {block['grid']['slices']}: an axial detector looks at a "
-                "slice and as many neighbours on each side, so it must be odd"
-            )
-
-
-def _check_sources(where: str, given: list[str], allowed: list[str]) -> None:
-    for other in given:
-        if other not in allowed:
-            close = difflib.get_close_matches(other, allowed, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise SpinegradeError(
-                f"{where}.levels_from names {other!r}: not a detector that can tell it the "
-                f"levels{hint} Allowed: {', '.join(allowed) or 'none is configured'}"
-            )
+    guides, grid = settings.block["levels_from"], settings.grid
+    check_training(where, settings, house.folds, PARTS)
+    given = ("in_channels", "points", "slices")
+    MODELS.check(f"{where}.model", settings.model_name, given, settings.model)
+    given = ("sigma_px", "sigma_slices")
+    options = {*settings.loss} - {"sigma_mm", "sigma_slices"}
+    LOSSES.check(f"{where}.training.loss", settings.loss_name, given, options)
+    axial = settings.target.plane == "axial"
+    # A guide is not guided itself, so that no circle can form.
+    wanted = {"canal": {"foraminal"}, "foraminal": set()}.get(
+        settings.target.name, {"canal", "foraminal"}
+    )
+    known = [n for n, one in house.learners.items() if wanted & {*getattr(one, "finds", ())}]
+    key = f"{where}.levels_from"
+    refuse_unless(
+        bool(wanted) or not guides,
+        key,
+        f"is {guides}: points of {settings.target.name} are guided by none; leave the key out",
+    )
+    for guide in guides:
+        refuse_unknown(key, guide, known, f"learner that finds {' or '.join(sorted(wanted))}")
+    refuse_unless(
+        not axial or bool(guides),
+        key,
+        "is empty: axial slices get their levels from sagittal points; allowed: "
+        f"{', '.join(known) or 'none is configured'}",
+    )
+    refuse_unless(
+        not axial or grid["slices"] % 2 == 1,
+        f"{where}.input.slices",
+        f"is {grid['slices']}: a slice is seen with as many neighbours on each side, so it must "
+        "be odd",
+    )

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spinegrade.localise.heatmap.augment import Strength, augment
-from spinegrade.localise.heatmap.network import build_network, normalised
+from spinegrade.localise.heatmap.detector import build_network, normalised
 from spinegrade.localise.heatmap.offsets import Offsets
 from spinegrade.localise.heatmap.samples import Samples
-from spinegrade.localise.heatmap.settings import Settings
+from spinegrade.localise.heatmap.settings import PARTS, Settings
 from spinegrade.localise.heatmap.steps import fit_steps
 from spinegrade.losses.registry import build as build_loss
 from spinegrade.training.task import Moment, mean_loss
@@ -31,13 +31,13 @@ class GridBatch(NamedTuple):
 class HeatmapTask:
     """Grids of stacks with their points; see ``training.task.Task``."""
 
-    parts = ("loss_in_plane", "loss_slices")
+    parts = PARTS
     least = 2
 
     def __init__(self, samples: Samples, settings: Settings, offsets: Offsets) -> None:
         self.samples, self.settings, self.offsets = samples, settings, offsets
         self.studies = samples.studies
-        strength = {k: v for k, v in settings.block["augmentation"].items() if k != "margin_px"}
+        strength = {k: v for k, v in settings.block["augment"].items() if k != "margin_px"}
         self.strength = Strength(**strength)
         # What is not varied is seen as by prediction: nothing moved, nothing lost.
         self.still = Strength(*(0.0 for _ in self.strength))
@@ -64,7 +64,7 @@ class HeatmapTask:
 
     def losses(self, network: nn.Module, batch: GridBatch, at: Moment) -> Tensor:
         """Losses (2,) in the plane and along slices; images are varied where there are draws."""
-        grid, target, training = self.settings.grid, self.settings.target, self.settings.training
+        grid, target, widths = self.settings.grid, self.settings.target, dict(self.settings.loss)
         varied = augment(
             *(part.to(at.device, non_blocking=True) for part in batch),
             strength=self.still if at.draws is None else self.strength,
@@ -78,9 +78,9 @@ class HeatmapTask:
         with at.autocast():
             found = network(normalised(varied.images))
         loss = build_loss(
-            training["loss"],
-            sigma_px=training["sigma_mm"] / (grid["pixel_mm"] * network.stride),
-            sigma_slices=training["sigma_slices"],
+            self.settings.loss_name,
+            sigma_px=widths.pop("sigma_mm") / (grid["pixel_mm"] * network.stride),
+            **widths,
         )
         parts = loss(
             found.in_plane.float(),

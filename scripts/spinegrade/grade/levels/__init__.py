@@ -1,0 +1,1 @@
+"""Graders of levels: what a level shows in all views, to all its grades."""
