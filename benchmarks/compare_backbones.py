@@ -36,9 +36,10 @@ from spinegrade.grade.cells.looks import predict_cells  # noqa: E402
 from spinegrade.grade.cells.settings import Settings  # noqa: E402
 from spinegrade.grade.cells.task import CellTask  # noqa: E402
 from spinegrade.metrics.rsna2024 import score  # noqa: E402
-from spinegrade.names import PROBABILITY_COLUMNS  # noqa: E402
+from spinegrade.regions.lumbar_mri import LUMBAR_MRI  # noqa: E402
 from spinegrade.runtime.torch_setup import prepare  # noqa: E402
 from spinegrade.settings import check_settings  # noqa: E402
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS  # noqa: E402
 from spinegrade.training.engine import Training  # noqa: E402
 from spinegrade.training.plan import Plan  # noqa: E402
 from spinegrade.training.streams import Streams  # noqa: E402
@@ -51,7 +52,9 @@ DEFAULT += ["resnet10t", "convnext_atto", "tf_efficientnet_lite0"]
 def load(results: Path, config: dict, settings: Settings) -> tuple[Cells, dict[str, CropShape]]:
     """The crops of a run, for the grader's views."""
     sets = config["crop"]["sets"]
-    shapes = {name: roi_set_from_config(name, sets[name]).shape for name in settings.roi_sets}
+    shapes = {
+        name: roi_set_from_config(name, sets[name], LUMBAR_MRI).shape for name in settings.roi_sets
+    }
     files = {}
     for name in settings.roi_sets:
         tables = sorted((results / "crop" / name).glob("*/rois.parquet"))

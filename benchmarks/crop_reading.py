@@ -43,8 +43,9 @@ from spinegrade.crop.build import Jitter, crop_shard
 from spinegrade.crop.sequences import axial_stacks, sequence_table, write_slices
 from spinegrade.crop.settings import RoiSet, roi_set_from_config, sequence_from_config
 from spinegrade.grade.cells.cells import open_store
-from spinegrade.names import KAGGLE_SERIES, SUBARTICULAR, kaggle_condition, kaggle_level
+from spinegrade.kaggle_rsna2024 import KAGGLE_SERIES, kaggle_condition, kaggle_level
 from spinegrade.phantom.study import PhantomSettings, make_study
+from spinegrade.regions.lumbar_mri import LUMBAR_MRI, SUBARTICULAR
 from spinegrade.runtime.arrays import open_array
 from spinegrade.sequences import choose_positions, with_neighbours
 from spinegrade.tables.files import check_table, read_table, write_table
@@ -118,9 +119,11 @@ def _landmark(row: dict) -> dict:
 
 def recess_items(cohort: Cohort, folder: Path) -> tuple[list[Item], Readers]:
     """One item a stack: the crops of its recesses, from rois.npy."""
-    roi_set: RoiSet = roi_set_from_config("recess", RECESS)
+    roi_set: RoiSet = roi_set_from_config("recess", RECESS, LUMBAR_MRI)
     labels = cohort.recess[["study", "condition", "level", "side"]].assign(grade=0)
-    crops, table = crop_shard(roi_set, cohort.recess, cohort.stacks, labels, None, Jitter(1, 0))
+    crops, table = crop_shard(
+        roi_set, cohort.recess, cohort.stacks, labels, None, Jitter(1, 0), LUMBAR_MRI
+    )
     folder.mkdir()
     np.save(folder / "rois.npy", crops, allow_pickle=False)
     write_table(folder / "rois.parquet", table, ROIS)

@@ -27,7 +27,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT / "scripts"))
 
-from spinegrade import names  # noqa: E402
+from spinegrade.regions.lumbar_mri import LUMBAR_CELLS  # noqa: E402
 
 DESCRIPTIONS = ("Sagittal T1", "Sagittal T2/STIR", "Axial T2")
 
@@ -36,7 +36,7 @@ def deliver(root: Path, studies: int, series: int, files: int) -> None:
     """A cohort in the competition's layout whose images are empty files, 25 points a study."""
     rows = [["study_id", "series_id", "series_description"]]
     points = [["study_id", "series_id", "instance_number", "condition", "level", "x", "y"]]
-    labels = [["study_id", *(cell.column for cell in names.LUMBAR_CELLS)]]
+    labels = [["study_id", *(cell.column for cell in LUMBAR_CELLS)]]
     for study in map(str, range(10**6, 10**6 + studies)):
         labels.append([study, *["Normal/Mild"] * 25])
         for number in range(series):

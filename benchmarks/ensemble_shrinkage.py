@@ -21,13 +21,14 @@ from ensemble_speed import made_up_labels, member_probabilities  # noqa: E402, I
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
+from spinegrade.regions.lumbar_mri import LUMBAR_MRI  # noqa: E402
 from spinegrade.combine.blend import BLENDS  # noqa: E402
 from spinegrade.combine.board import Board, gather  # noqa: E402
 from spinegrade.combine.combine import FitSettings, fit_combinations  # noqa: E402
 from spinegrade.combine.prior import cross_fitted_prior  # noqa: E402
 from spinegrade.combine.scores import equal_mix, labelled_cells  # noqa: E402
-from spinegrade.metrics.rsna2024 import score_cells  # noqa: E402
-from spinegrade.names import PROBABILITY_COLUMNS  # noqa: E402
+from spinegrade.metrics.score import score_cells  # noqa: E402
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS  # noqa: E402
 from spinegrade.runtime.seeds import generator  # noqa: E402
 from spinegrade.tables.files import read_table, read_tables  # noqa: E402
 from spinegrade.tables.folds import FOLDS  # noqa: E402
@@ -50,7 +51,9 @@ def finished_run(folder: Path) -> Board:
         for room in sorted(path.parent for path in (folder / "grade").glob("*/oof.parquet"))
     }  # fmt: skip
     fold = fold.reindex(everyone)
-    return gather(labels, fold, cross_fitted_prior(labels, fold)[0], members)
+    return gather(
+        labels, fold, cross_fitted_prior(labels, fold, LUMBAR_MRI)[0], members, LUMBAR_MRI
+    )
 
 
 def made_up(studies: int, folds: int = 3) -> Board:
@@ -64,7 +67,9 @@ def made_up(studies: int, folds: int = 3) -> Board:
     for number, chance in enumerate(member_probabilities(labels, SKILLS, HEATS)):
         members[f"m{number}"] = key.assign(classifier=f"m{number}")
         members[f"m{number}"][list(PROBABILITY_COLUMNS)] = chance
-    return gather(labels, fold, cross_fitted_prior(labels, fold)[0], members)
+    return gather(
+        labels, fold, cross_fitted_prior(labels, fold, LUMBAR_MRI)[0], members, LUMBAR_MRI
+    )
 
 
 def main() -> None:

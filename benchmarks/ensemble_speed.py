@@ -33,20 +33,25 @@ sys.path.insert(0, str(PROJECT / "benchmarks"))
 
 from metric_reference import read_labels  # noqa: E402
 from spinegrade.combine.outside import OutsideTable  # noqa: E402
-from spinegrade.combine.stage import EnsembleOutputs, EnsembleSettings, fit_ensemble  # noqa: E402
-from spinegrade.names import (  # noqa: E402
+from spinegrade.combine.stage import (  # noqa: E402
+    EnsembleInputs,
+    EnsembleOutputs,
+    EnsembleSettings,
+    fit_ensemble,
+)
+from spinegrade.regions.lumbar_mri import (  # noqa: E402
     CONDITIONS,
     GRADE_NAMES,
     LUMBAR_CELLS,
-    PROBABILITY_COLUMNS,
-    Cell,
-    row_id,
+    LUMBAR_MRI,
 )
+from spinegrade.regions.region import Cell, row_id  # noqa: E402
 from spinegrade.runtime.files import read_json  # noqa: E402
 from spinegrade.runtime.seeds import generator  # noqa: E402
 from spinegrade.tables.files import write_table  # noqa: E402
 from spinegrade.tables.folds import FOLDS  # noqa: E402
 from spinegrade.tables.labels import LABELS  # noqa: E402
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS  # noqa: E402
 from spinegrade.tables.predictions import PREDICTIONS  # noqa: E402
 from spinegrade.tables.studies import STUDIES  # noqa: E402
 
@@ -141,7 +146,8 @@ def main() -> None:
     labels = read_labels(chosen.train) if chosen.train else made_up_labels(chosen.studies)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        arguments = write_run(folder, labels, chosen.members, chosen.folds)
+        tables = write_run(folder, labels, chosen.members, chosen.folds)
+        inputs = EnsembleInputs(folder / "labels.parquet", folder / "studies.parquet", **tables)
         names = ("weights.json", "all.parquet", "prior.parquet", "filled.csv", "score.json")
         outputs = EnsembleOutputs(*(folder / name for name in names))
         print("| blend | leave one out | seconds | CPU seconds | score | equal weights |")
@@ -153,12 +159,11 @@ def main() -> None:
                     profile.enable()
                 began, used = time.perf_counter(), time.process_time()
                 fit_ensemble(
-                    folder / "labels.parquet",
+                    inputs,
                     folder / "folds.parquet",
-                    folder / "studies.parquet",
                     outputs=outputs,
                     settings=EnsembleSettings(blend=blend, leave_one_out=leave_one_out),
-                    **arguments,
+                    region=LUMBAR_MRI,
                 )
                 wall, cpu = time.perf_counter() - began, time.process_time() - used
                 profile.disable()

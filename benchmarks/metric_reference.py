@@ -22,16 +22,14 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT / "scripts"))
 
 from spinegrade.combine.prior import cross_fitted_prior  # noqa: E402
+from spinegrade.kaggle_rsna2024 import CELL_BY_COLUMN, KAGGLE_GRADES  # noqa: E402
 from spinegrade.metrics.bootstrap import bootstrap_score  # noqa: E402
 from spinegrade.metrics.cells import KEY, match  # noqa: E402
-from spinegrade.metrics.rsna2024 import Score, score, score_cells  # noqa: E402
-from spinegrade.names import (  # noqa: E402
-    CELL_BY_COLUMN,
-    GRADE_WEIGHTS,
-    KAGGLE_GRADES,
-    PROBABILITY_COLUMNS,
-)
+from spinegrade.metrics.rsna2024 import Score, score  # noqa: E402
+from spinegrade.metrics.score import score_cells  # noqa: E402
+from spinegrade.regions.lumbar_mri import GRADE_WEIGHTS, LUMBAR_MRI  # noqa: E402
 from spinegrade.runtime.seeds import generator  # noqa: E402
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS  # noqa: E402
 
 
 def read_labels(path: Path) -> pd.DataFrame:
@@ -89,19 +87,19 @@ def main() -> None:
     for repeat in range(chosen.repeats):
         order = generator(0, "metric_reference", repeat).permutation(len(studies))
         fold = pd.Series(pd.array(order % chosen.folds, dtype="Int64"), index=studies)
-        found.append(score(labels, cross_fitted_prior(labels, fold)[0]))
+        found.append(score(labels, cross_fitted_prior(labels, fold, LUMBAR_MRI)[0]))
     mean = [np.mean([getattr(part, name) for part in found]) for name in Score.__annotations__]
     show(f"the prior, cross-fitted over {chosen.folds} folds", Score(*map(float, mean)))
     spread = np.std([part.total for part in found])
     print(f"\nprior: standard deviation {spread:.5f} over {chosen.repeats} random splits")
-    cells, (values,) = match(labels, by_level)
+    cells, (values,) = match(LUMBAR_MRI, labels, by_level)
     intervals = bootstrap_score(cells, values)["total"]
     print(
         f"95 % interval by study of condition and level: {intervals.low:.3f}-{intervals.high:.3f}"
     )
     print(f"{len(cells)} labelled cells, {len(cells.studies)} studies; milliseconds:")
     print(f"  score of arrays {1e3 * seconds(lambda: score_cells(cells, values)):.1f}")
-    print(f"  join and checks {1e3 * seconds(lambda: match(labels, by_level)):.1f}")
+    print(f"  join and checks {1e3 * seconds(lambda: match(LUMBAR_MRI, labels, by_level)):.1f}")
     print(f"  1,000 resamples {1e3 * seconds(lambda: bootstrap_score(cells, values), 3):.1f}")
 
 

@@ -46,7 +46,7 @@ from spinegrade.convert.settings import ConvertSettings
 from spinegrade.convert.source import SeriesSource
 from spinegrade.crop.settings import roi_set_from_config
 from spinegrade.geometry.affine import affine_from_columns
-from spinegrade.names import LUMBAR_CELLS
+from spinegrade.regions.lumbar_mri import LUMBAR_CELLS, LUMBAR_MRI
 from spinegrade.volumes import open_volume
 from stores import Box, Store, Volume, stores
 
@@ -244,7 +244,7 @@ def roi_bytes() -> int:
     sets = yaml.safe_load((PROJECT / "workflow_config.yaml").read_text())["crop"]["sets"]
     total = 0
     for name, block in sets.items():
-        roi_set = roi_set_from_config(name, block)
+        roi_set = roi_set_from_config(name, block, LUMBAR_MRI)
         cells = sum(cell.condition in roi_set.conditions for cell in LUMBAR_CELLS)
         total += cells * int(np.prod(roi_set.stored_shape))
     return total

@@ -32,7 +32,8 @@ if APPLY:
             runtime=30,
         params:
             fingerprint=fingerprint_of("apply_ensemble"),
-            code=code_fingerprint("apply_ensemble"),
+            code=code_fingerprint("apply_ensemble", *REGION_MODULES),
+            region=REGION,
             members=MEMBERS,
             outside={name: table["normalise"] for name, table in OUTSIDE.items()},
             digest=lambda w: outside_digests(),
@@ -73,7 +74,8 @@ else:
             runtime=60,
         params:
             fingerprint=fingerprint_of("fit_ensemble"),
-            code=code_fingerprint("fit_ensemble"),
+            code=code_fingerprint("fit_ensemble", *REGION_MODULES),
+            region=REGION,
             members=MEMBERS,
             outside={name: table["normalise"] for name, table in OUTSIDE.items()},
             digest=lambda w: outside_digests(),
@@ -105,7 +107,8 @@ rule write_submission:
         runtime=10,
     params:
         fingerprint=fingerprint_of("write_submission"),
-        code=code_fingerprint("write_submission"),
+        code=code_fingerprint("write_submission", REGION_MODULES[0]),
+        region=REGION,
     message:
         "Writing submission.csv"
     script:

@@ -4,6 +4,8 @@ from pathlib import Path
 PROJECT = Path(workflow.basedir)
 sys.path.insert(0, str(PROJECT / "scripts"))
 
+from spinegrade.regions.of_cohort import REGION_OF_COHORT
+from spinegrade.regions.registry import modules_of
 from spinegrade.runtime.fingerprint import code_fingerprint, remember_in
 from spinegrade.runtime.plain_words import speak_plainly
 from spinegrade.settings import check_settings
@@ -23,6 +25,9 @@ TRAINED = config["models"]["from"].rstrip("/") if APPLY else RESULTS
 PHANTOM = config["cohort"]["kind"] == "phantom"
 # No images: tables of others are combined and scored on the labels, nothing else.
 LABELS_ALONE = config["cohort"]["kind"] == "kaggle_labels"
+# The region that the studies show; stages that depend on it have its modules in their fingerprint.
+REGION = REGION_OF_COHORT[config["cohort"]["kind"]]
+REGION_MODULES = modules_of(REGION)
 
 
 include: "inputs/freshness.smk"

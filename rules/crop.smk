@@ -28,7 +28,8 @@ rule crop_rois:
         runtime=60,
     params:
         fingerprint=fingerprint_of("crop_rois"),
-        code=code_fingerprint("crop_rois"),
+        code=code_fingerprint("crop_rois", REGION_MODULES[0]),
+        region=REGION,
         upstream=lambda w: {
             **made_with("index_cohort", "split_folds"),
             **made_with("measure_localiser", learner=CROPPED[w.roi_set].detector),

@@ -103,7 +103,8 @@ rule measure_grader:
         runtime=30,
     params:
         fingerprint=fingerprint_of("measure_grader"),
-        code=code_fingerprint("measure_grader"),
+        code=code_fingerprint("measure_grader", *REGION_MODULES),
+        region=REGION,
         block=lambda w: LEARNERS[w.learner].needs("predict").block,
         resamples=config["combine"]["bootstrap_resamples"],
         seed=config["runtime"]["seed"],

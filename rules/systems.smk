@@ -42,7 +42,8 @@ if not APPLY:
             blend=any_of(chain(*(system.blends for system in SYSTEMS.values()))),
         params:
             fingerprint=fingerprint_of("fit_system_blend"),
-            code=code_fingerprint("fit_ensemble"),
+            code=code_fingerprint("fit_ensemble", *REGION_MODULES),
+            region=REGION,
             members=lambda w: SYSTEMS[w.system].blends[w.blend],
             outside={},
             digest={},
@@ -73,7 +74,8 @@ if not APPLY:
             runtime=30,
         params:
             fingerprint=fingerprint_of("compare"),
-            code=code_fingerprint("compare"),
+            code=code_fingerprint("compare", *REGION_MODULES),
+            region=REGION,
             names=lambda w: comparisons_of(SYSTEMS[w.system])[w.comparison],
             resamples=config["combine"]["bootstrap_resamples"],
             seed=config["runtime"]["seed"],

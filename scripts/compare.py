@@ -1,6 +1,7 @@
 """Stage compare: a system's blend with each of its families, or two learners, paired by study."""
 
 from spinegrade.combine.compare import compare_blends, compare_learners
+from spinegrade.regions.registry import region_named
 from spinegrade.runtime.stage import run_stage
 
 
@@ -11,6 +12,7 @@ def main(job):
         "comparison_path": job.output.comparison,
         "resamples": job.params.resamples,
         "seed": job.params.seed,
+        "region": region_named(job.params.region),
     }
     names = list(job.params.names)
     if job.wildcards.comparison == "families":

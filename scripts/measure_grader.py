@@ -2,6 +2,7 @@
 
 from spinegrade.grade.volumes.settings import Settings
 from spinegrade.grade.volumes.validation import measure_grader
+from spinegrade.regions.registry import region_named
 from spinegrade.runtime.stage import run_stage
 
 
@@ -21,6 +22,7 @@ def main(job):
         summary_path=job.output.summary,
         resamples=job.params.resamples,
         seed=job.params.seed,
+        region=region_named(job.params.region),
     )
 
 

@@ -3,6 +3,7 @@ from spinegrade.crop.settings import roi_set_from_config, sequence_from_config
 from spinegrade.errors import SpinegradeError
 from spinegrade.learners import Crops, check_learners, learners_of
 from spinegrade.localise.coordinates.projection import check_projections
+from spinegrade.regions.registry import region_named
 from spinegrade.training.kinds import ROOMS
 
 LEARNERS = learners_of(config["learners"])
@@ -14,10 +15,13 @@ check_projections(PROJECTIONS, FOUND_BY, LEARNERS)
 FOUND_BY |= {name: ["subarticular"] for name in PROJECTIONS}
 
 ROI_SETS, SEQUENCES = config["crop"]["sets"], config["crop"]["sequences"]
-check_roi_sets(ROI_SETS, FOUND_BY)
+check_roi_sets(ROI_SETS, FOUND_BY, region_named(REGION))
 check_sequences(SEQUENCES, ROI_SETS, FOUND_BY)
 CROPPED = {
-    **{name: roi_set_from_config(name, block) for name, block in ROI_SETS.items()},
+    **{
+        name: roi_set_from_config(name, block, region_named(REGION))
+        for name, block in ROI_SETS.items()
+    },
     **{name: sequence_from_config(name, block) for name, block in SEQUENCES.items()},
 }
 CROPS = Crops(

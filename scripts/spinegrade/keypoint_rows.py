@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from spinegrade.geometry.affine import Affine, to_mm
 from spinegrade.geometry.planes import nearest_slice
+from spinegrade.regions.region import Target
 from spinegrade.tables.files import check_table, empty_table, write_table
 from spinegrade.tables.keypoints import KEYPOINTS
 from spinegrade.tables.rejected import REJECTED
-from spinegrade.targets import Target
 from spinegrade.volumes import Stack
 
 _LOGGER = logging.getLogger("spinegrade")

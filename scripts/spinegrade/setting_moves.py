@@ -123,7 +123,7 @@ _RENAMED = {
 } | {"target": "finds (localisers) or grades (graders)", "entries": "as_published: [entries]"}
 
 
-class Problem(NamedTuple):
+class SettingProblem(NamedTuple):
     """What is wrong with a setting: the path of its ``key``, and ``text``, a sentence on it."""
 
     key: str
@@ -138,13 +138,13 @@ def renamed(where: str, key: str) -> str | None:
     return new and new.removeprefix(f"{where.rpartition('.')[2]}.")
 
 
-def moved_keys(config: Mapping[str, Any]) -> list[Problem]:
+def moved_keys(config: Mapping[str, Any]) -> list[SettingProblem]:
     """On each entry and each renamed key of an old block: where it is now."""
     problems = []
     for block in sorted(_BLOCKS & {*map(str, config)}):
         found = [(old, new) for old, new in _moved(block, config[block])]
         found = found or [(block, _WHOLE.get(block) or _targets_of(block))]
-        problems += [Problem(old, f"{old} is now {new}") for old, new in found]
+        problems += [SettingProblem(old, f"{old} is now {new}") for old, new in found]
     return problems
 
 

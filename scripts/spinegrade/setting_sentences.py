@@ -13,7 +13,7 @@ from typing import Any
 from jsonschema.exceptions import ValidationError
 
 from spinegrade.near_names import near
-from spinegrade.setting_moves import Problem, renamed
+from spinegrade.setting_moves import SettingProblem, renamed
 from spinegrade.setting_values import choices_of, types_of
 
 _TYPES = {
@@ -27,7 +27,7 @@ _TYPES = {
 }
 
 
-def problem_of(block: str, error: ValidationError) -> Problem:
+def problem_of(block: str, error: ValidationError) -> SettingProblem:
     """An error in a block of the configuration; where a key is unknown or missing, that key."""
     where = ".".join([block, *(str(part) for part in error.absolute_path)])
     key = where
@@ -37,7 +37,7 @@ def problem_of(block: str, error: ValidationError) -> Problem:
     elif error.validator == "required":
         missing = (name for name in error.validator_value if name not in error.instance)
         key = f"{where}.{next(missing)}"
-    return Problem(key, sentence_of(block, error))
+    return SettingProblem(key, sentence_of(block, error))
 
 
 def sentence_of(block: str, error: ValidationError) -> str:

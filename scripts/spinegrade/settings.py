@@ -21,7 +21,7 @@ from spinegrade.schemas import (
     load_schema,
     unshared,
 )
-from spinegrade.setting_moves import Problem, moved_keys
+from spinegrade.setting_moves import SettingProblem, moved_keys
 from spinegrade.setting_sentences import (
     not_a_block,
     not_finite,
@@ -32,21 +32,21 @@ from spinegrade.setting_values import read_text_values
 from spinegrade.training.kinds import room_of_kind
 
 
-def _not_finite(where: str, value: Any) -> list[Problem]:
+def _not_finite(where: str, value: Any) -> list[SettingProblem]:
     """On numbers that are none; no bound of a schema refuses .nan."""
     if isinstance(value, dict):
         return [one for key in value for one in _not_finite(f"{where}.{key}", value[key])]
     if isinstance(value, list):
         return [one for n, item in enumerate(value) for one in _not_finite(f"{where}.{n}", item)]
     if isinstance(value, float) and not math.isfinite(value):
-        return [Problem(where, not_finite(where, value))]
+        return [SettingProblem(where, not_finite(where, value))]
     return []
 
 
-def _checked(where: str, schema: dict[str, Any], value: Any) -> list[Problem]:
+def _checked(where: str, schema: dict[str, Any], value: Any) -> list[SettingProblem]:
     """Fill ``value`` in place and say what is wrong with it."""
     if schema["type"] == "object" and not isinstance(value, dict):
-        return [Problem(where, not_a_block(where, value))]
+        return [SettingProblem(where, not_a_block(where, value))]
     drop_removed(schema, value)
     fill_defaults(schema, value)
     read_text_values(schema, value)
@@ -54,7 +54,7 @@ def _checked(where: str, schema: dict[str, Any], value: Any) -> list[Problem]:
     return [problem_of(where, error) for error in found]
 
 
-def _learner_problems(learners: Any) -> list[Problem]:
+def _learner_problems(learners: Any) -> list[SettingProblem]:
     """What is wrong with each learner by the schema of its kind."""
     if not isinstance(learners, dict):
         return []
@@ -65,7 +65,7 @@ def _learner_problems(learners: Any) -> list[Problem]:
             continue
         if kind not in room_of_kind():
             text = unknown_name(f"{where}.kind", kind, room_of_kind(), "a folder with a kind.py")
-            problems.append(Problem(f"{where}.kind", text))
+            problems.append(SettingProblem(f"{where}.kind", text))
             continue
         if kind not in schemas:
             schemas[kind] = load_schema(f"learners/{kind}")
@@ -88,13 +88,13 @@ def check_settings(config: dict[str, Any]) -> dict[str, Any]:
     problems = moved_keys(config)
     for key in config:
         if key not in blocks and not any(one.key.split(".")[0] == key for one in problems):
-            problems.append(Problem(str(key), unknown_key("", key, blocks)))
+            problems.append(SettingProblem(str(key), unknown_key("", key, blocks)))
     for block in blocks:
         schema = load_schema(block)
         if block not in config:
             if "default" not in schema:
                 text = f"the block {block} is missing and must be given"
-                problems.append(Problem(block, text))
+                problems.append(SettingProblem(block, text))
                 continue
             config[block] = schema["default"]
         config[block] = unshared(config[block])
@@ -110,7 +110,7 @@ def check_settings(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _contradictions(config: dict[str, Any]) -> list[Problem]:
+def _contradictions(config: dict[str, Any]) -> list[SettingProblem]:
     cohort, root = config["cohort"], config["cohort"]["root"]
     texts: dict[str, str] = {}
     if cohort["kind"] == "phantom":
@@ -136,4 +136,4 @@ def _contradictions(config: dict[str, Any]) -> list[Problem]:
             f"models.from is {source!r}, the results folder of this very cohort: it would "
             "overwrite what it reads; give cohort.name another name"
         )
-    return [Problem(*item) for item in texts.items()]
+    return [SettingProblem(*item) for item in texts.items()]

@@ -22,13 +22,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pydicom
-from spinegrade import names
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.procrustes import similarity_to
+from spinegrade.kaggle_rsna2024 import KAGGLE_GRADES, kaggle_condition, kaggle_level
 from spinegrade.phantom import fit
 from spinegrade.phantom.floor import expected_score
 from spinegrade.phantom.rater import grade_probabilities
 from spinegrade.phantom.statistics import RESOURCE, parse_statistics
+from spinegrade.regions.lumbar_mri import (
+    CONDITIONS,
+    FORAMINAL,
+    GRADE_WEIGHTS,
+    GRADES,
+    LUMBAR_CELLS,
+    LUMBAR_LEVELS,
+    SPINAL,
+)
 from spinegrade.runtime.files import write_json
 
 FRAME_PX = 512
@@ -81,9 +90,9 @@ def point_sets(rows: pd.DataFrame, columns: list[tuple[str, str]]) -> pd.DataFra
 def read_coordinates(path: Path, images: Path | None) -> pd.DataFrame:
     """Coordinates with names of this project, side and image size."""
     table = pd.read_csv(path, dtype={"study_id": str, "series_id": str})
-    pairs = table["condition"].map(names.kaggle_condition)
+    pairs = table["condition"].map(kaggle_condition)
     table["condition"], table["side"] = pairs.str[0], pairs.str[1]
-    table["level"] = table["level"].map(names.kaggle_level)
+    table["level"] = table["level"].map(kaggle_level)
     if not {"height", "width"} <= set(table.columns):
         if images is None:
             raise SpinegradeError(f"{path}: no columns height and width; give --images")
@@ -121,11 +130,11 @@ def rounded(values: Any, digits: int = 5) -> Any:
 
 def shape_statistics(coordinates: pd.DataFrame) -> dict[str, Any]:
     """The block ``shape`` of the resource."""
-    levels = names.LUMBAR_LEVELS
+    levels = LUMBAR_LEVELS
     parts = {}
     for part, condition, sides in (
-        ("canal", names.SPINAL, ("central",)),
-        ("foraminal", names.FORAMINAL, ("left", "right")),
+        ("canal", SPINAL, ("central",)),
+        ("foraminal", FORAMINAL, ("left", "right")),
     ):
         rows = coordinates[coordinates["condition"] == condition]
         columns = [(level, side) for side in sides for level in levels]
@@ -172,9 +181,9 @@ def shape_statistics(coordinates: pd.DataFrame) -> dict[str, Any]:
 
 def label_statistics(labels: pd.DataFrame) -> dict[str, Any]:
     """The block ``labels``: prevalence, missing rates, rank correlations."""
-    columns = [cell.column for cell in names.LUMBAR_CELLS]
-    grades = labels[columns].apply(lambda column: column.map(names.KAGGLE_GRADES)).astype(float)
-    shares = np.stack([(grades == grade).sum() for grade in names.GRADES], axis=1)
+    columns = [cell.column for cell in LUMBAR_CELLS]
+    grades = labels[columns].apply(lambda column: column.map(KAGGLE_GRADES)).astype(float)
+    shares = np.stack([(grades == grade).sum() for grade in GRADES], axis=1)
     gaps = grades.isna().to_numpy()
     together = (gaps[:, 15:20] & gaps[:, 20:]).sum(axis=0) / np.maximum(
         gaps[:, 15:20].sum(axis=0), 1
@@ -182,10 +191,8 @@ def label_statistics(labels: pd.DataFrame) -> dict[str, Any]:
     prevalence = np.round(shares / shares.sum(axis=1, keepdims=True), 6)
     prevalence[:, 0] = 1 - prevalence[:, 1:].sum(axis=1)
     by_condition = {
-        condition: round(
-            float(gaps[:, [c.condition == condition for c in names.LUMBAR_CELLS]].mean()), 5
-        )
-        for condition in names.CONDITIONS
+        condition: round(float(gaps[:, [c.condition == condition for c in LUMBAR_CELLS]].mean()), 5)
+        for condition in CONDITIONS
     }
     return {
         "studies": len(grades),
@@ -241,7 +248,7 @@ def set_noise(content: dict[str, Any], studies: int = 20_000, seed: int = 1) -> 
         low, high = (noise, high) if floor < FLOOR else (low, noise)
     narrowing = fit.draw_narrowing(np.random.default_rng(seed + 1), statistics, studies)
     truth = grade_probabilities(narrowing, statistics)
-    constants = prevalence * np.asarray(names.GRADE_WEIGHTS)
+    constants = prevalence * np.asarray(GRADE_WEIGHTS)
     constants /= constants.sum(axis=1, keepdims=True)
     constant = expected_score(truth, np.broadcast_to(constants, truth.shape))
     content["check"] = {
@@ -280,7 +287,7 @@ def main() -> None:
     series = read_inventory(given.inventory, given.descriptions, given.images)
     sources = [given.labels, given.coordinates, given.descriptions, given.inventory]
     content = {
-        "cells": [cell.column for cell in names.LUMBAR_CELLS],
+        "cells": [cell.column for cell in LUMBAR_CELLS],
         "provenance": {
             "script": "scripts/tools/fit_lumbar_statistics.py",
             "data": "RSNA 2024 Lumbar Spine Degenerative Classification (Kaggle), training tables",

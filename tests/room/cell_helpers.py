@@ -11,7 +11,7 @@ from learner_blocks import filled, merged
 from learner_helpers import predict_grades, train_fold
 from roi_helpers import SHAPE, write_crops
 from spinegrade.grade.cells.settings import Settings
-from spinegrade.names import FORAMINAL, SPINAL
+from spinegrade.regions.lumbar_mri import FORAMINAL, SPINAL
 from spinegrade.tables.files import read_table, write_table
 from spinegrade.tables.folds import FOLDS
 from spinegrade.tables.predictions import PREDICTIONS

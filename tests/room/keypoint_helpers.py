@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from spinegrade.convert.nifti import write_volume
 from spinegrade.geometry.affine import affine_to_columns, to_mm
-from spinegrade.names import LUMBAR_LEVELS, SPINAL
+from spinegrade.regions.lumbar_mri import LUMBAR_LEVELS, SPINAL
 from spinegrade.tables.files import write_table
 from spinegrade.tables.named import kind_named
 from spinegrade.volumes import Stack

@@ -14,12 +14,11 @@ from learner_helpers import predict_grades, train_fold
 from spinegrade.geometry.affine import to_mm
 from spinegrade.grade.volumes.samples import OneStageSamples, training_samples
 from spinegrade.grade.volumes.settings import Settings
-from spinegrade.names import LUMBAR_LEVELS
+from spinegrade.regions.lumbar_mri import LUMBAR_LEVELS, TARGETS
 from spinegrade.tables.files import read_table, write_table
 from spinegrade.tables.labels import LABELS
 from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
 from spinegrade.tables.named import kind_named
-from spinegrade.targets import TARGETS
 from spinegrade.volumes import load_stacks
 
 SMALL = {

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 from dicom_helpers import AXIAL, SAGITTAL, voxels, write_stack
-from spinegrade import names
 from spinegrade.cohort.index import index_cohort
 from spinegrade.convert.shard import convert_shard
+from spinegrade.regions.lumbar_mri import LUMBAR_CELLS
 from spinegrade.tables.files import read_table
 from spinegrade.tables.rejected import REJECTED
 
@@ -25,7 +25,7 @@ def write_rows(path: Path, rows: list[list[object]]) -> None:
 
 def deliver(root: Path) -> Path:
     """A cohort of one train and one test study, in the competition's layout."""
-    cells = [cell.column for cell in names.LUMBAR_CELLS]
+    cells = [cell.column for cell in LUMBAR_CELLS]
     tables: dict[str, list[list[object]]] = {
         "train.csv": [["study_id", *cells], [STUDY, *["Normal/Mild"] * 25]],
         "train_series_descriptions.csv": [["study_id", "series_id", "series_description"]],

@@ -12,7 +12,7 @@ from learner_blocks import filled, merged
 from learner_helpers import infer_points, train_fold
 from spinegrade.geometry.affine import to_mm, to_pixels
 from spinegrade.localise.coordinates.settings import Settings
-from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL, SUBARTICULAR
+from spinegrade.regions.lumbar_mri import FORAMINAL, LUMBAR_LEVELS, SPINAL, SUBARTICULAR
 from spinegrade.tables.files import write_table
 from spinegrade.tables.named import kind_named
 from spinegrade.volumes import Stack

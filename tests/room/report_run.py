@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from spinegrade.geometry.affine import affine_from_dicom, affine_to_columns, to_mm
-from spinegrade.names import (
+from spinegrade.regions.lumbar_mri import (
     FORAMINAL,
     LUMBAR_CELLS,
     LUMBAR_LEVELS,
-    PROBABILITY_COLUMNS,
     SPINAL,
     SUBARTICULAR,
 )
@@ -22,6 +21,7 @@ from spinegrade.tables.files import empty_table, write_table
 from spinegrade.tables.keypoints import KEYPOINTS
 from spinegrade.tables.labels import LABELS
 from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 from spinegrade.tables.predictions import PREDICTIONS
 from spinegrade.tables.probabilities import PROBABILITIES
 from spinegrade.tables.rejected import REJECTED

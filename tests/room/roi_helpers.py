@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from spinegrade.crop_shape import CropShape
-from spinegrade.names import LUMBAR_CELLS
+from spinegrade.regions.lumbar_mri import LUMBAR_CELLS
 from spinegrade.tables.files import write_table
 from spinegrade.tables.rois import ROIS
 

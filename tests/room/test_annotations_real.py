@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from spinegrade import names
 from spinegrade.annotations.counts import count_numbers
 from spinegrade.annotations.judge import judge
 from spinegrade.annotations.points import points_of_tables
+from spinegrade.kaggle_rsna2024 import KAGGLE_SERIES, kaggle_condition, kaggle_level
+from spinegrade.regions.lumbar_mri import FORAMINAL, SPINAL, SUBARTICULAR
 
 pytestmark = pytest.mark.real_data
 IDS = {"study_id": str, "series_id": str}
@@ -20,21 +21,21 @@ IDS = {"study_id": str, "series_id": str}
 def points(real_data: Path) -> pd.DataFrame:
     folder = real_data / "rsna2024"
     rows = pd.read_csv(folder / "train_label_coordinates_with_size.csv.gz", dtype=IDS)
-    cells = [names.kaggle_condition(text) for text in rows["condition"]]
+    cells = [kaggle_condition(text) for text in rows["condition"]]
     landmarks = pd.DataFrame(
         {
             "study": rows["study_id"],
             "series": rows["series_id"],
             "instance_number": rows["instance_number"],
             "condition": [condition for condition, _ in cells],
-            "level": [names.kaggle_level(text) for text in rows["level"]],
+            "level": [kaggle_level(text) for text in rows["level"]],
             "side": [side for _, side in cells],
             "x_px": rows["x"],
             "y_px": rows["y"],
         }
     )
     described = pd.read_csv(folder / "train_series_descriptions.csv.gz", dtype=IDS)
-    kinds = [names.KAGGLE_SERIES[text] for text in described["series_description"]]
+    kinds = [KAGGLE_SERIES[text] for text in described["series_description"]]
     series = pd.DataFrame(
         {
             "study": described["study_id"],
@@ -74,13 +75,13 @@ def test_what_contradicts(points: pd.DataFrame) -> None:
     series = found.groupby(["code", "condition"])["series"].nunique().to_dict()
     # The neither of the right recesses has one series beside the nine of the left ones.
     assert series == {
-        ("LANDMARK_LEVELS_OUT_OF_ORDER", names.SPINAL): 12,
-        ("LANDMARK_NUMBERS_OUT_OF_ORDER", names.SUBARTICULAR): 10,
-        ("LANDMARK_OFF_LINE", names.SPINAL): 17,
-        ("LANDMARK_ONE_SLICE", names.FORAMINAL): 9,
-        ("LANDMARK_OTHER_KIND", names.SPINAL): 1,
-        ("LANDMARK_SIDES_EXCHANGED", names.FORAMINAL): 1,
-        ("LANDMARK_SIDES_EXCHANGED", names.SUBARTICULAR): 1,
+        ("LANDMARK_LEVELS_OUT_OF_ORDER", SPINAL): 12,
+        ("LANDMARK_NUMBERS_OUT_OF_ORDER", SUBARTICULAR): 10,
+        ("LANDMARK_OFF_LINE", SPINAL): 17,
+        ("LANDMARK_ONE_SLICE", FORAMINAL): 9,
+        ("LANDMARK_OTHER_KIND", SPINAL): 1,
+        ("LANDMARK_SIDES_EXCHANGED", FORAMINAL): 1,
+        ("LANDMARK_SIDES_EXCHANGED", SUBARTICULAR): 1,
     }
     rows = found["code"].value_counts()
     assert rows["LANDMARK_OTHER_KIND"] == 5
@@ -92,6 +93,6 @@ def test_what_contradicts(points: pd.DataFrame) -> None:
 
 def test_the_one_mixed_series_is_one_of_the_nine(points: pd.DataFrame) -> None:
     found = judge(points).join(points[["series", "condition"]], on="row")
-    found = found[found["condition"] == names.FORAMINAL]
+    found = found[found["condition"] == FORAMINAL]
     by_code = found.groupby("code")["series"].agg(set)
     assert by_code["LANDMARK_SIDES_EXCHANGED"] < by_code["LANDMARK_ONE_SLICE"]

@@ -26,9 +26,10 @@ from spinegrade.errors import SpinegradeError
 from spinegrade.grade.cells.batches import BatchReader
 from spinegrade.grade.cells.cells import Cells, files_of_sets, load_cells, log_prior, loss_weights
 from spinegrade.grade.cells.task import CellTask
-from spinegrade.names import FORAMINAL, PROBABILITY_COLUMNS, SPINAL
+from spinegrade.regions.lumbar_mri import FORAMINAL, SPINAL
 from spinegrade.tables.files import read_table, write_table
 from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 from spinegrade.tables.rois import ROIS
 from spinegrade.training.record import read_weights
 

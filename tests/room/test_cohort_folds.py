@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import yaml
 from refusals import refused
-from spinegrade import names
 from spinegrade.cohort.folds import (
     balance,
     fold_of,
@@ -21,6 +20,7 @@ from spinegrade.cohort.folds import (
     suggest_salt,
 )
 from spinegrade.phantom.study import PhantomSettings, study_id
+from spinegrade.regions.lumbar_mri import LUMBAR_CELLS
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -36,7 +36,7 @@ def make_tables(count: int, without_images: int = 0) -> tuple[pd.DataFrame, pd.D
     rows = []
     for number, study in enumerate(ids):
         grades = abnormal[number % 4] + [0] * 25
-        rows += [(study, *cell, grades[k]) for k, cell in enumerate(names.LUMBAR_CELLS)]
+        rows += [(study, *cell, grades[k]) for k, cell in enumerate(LUMBAR_CELLS)]
     labels = pd.DataFrame(rows, columns=["study", "condition", "level", "side", "grade"])
     return studies, labels.astype({"grade": "Int64"})
 
@@ -47,7 +47,7 @@ def test_fold_is_a_hash_of_salt_and_id() -> None:
 
 
 def test_strata_by_hand() -> None:
-    cells = list(names.LUMBAR_CELLS)
+    cells = list(LUMBAR_CELLS)
     grades = {
         "a": [1, 1], "b": [1, 1, 1], "c": [2], "d": [2, 2, 1, 1, 1], "e": [2, 2, 2],
         "f": [None, None, None, 1],

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from spinegrade import names
 from spinegrade.cohort.folders import scan_images, study_digests
 from spinegrade.cohort.index import CohortTables, index_cohort, read_cohort
 from spinegrade.errors import SpinegradeError
+from spinegrade.regions.lumbar_mri import LUMBAR_CELLS
 from spinegrade.shards import shard_of
 from spinegrade.tables.files import read_table
 from spinegrade.tables.named import kind_named
 
-COLUMNS = [cell.column for cell in names.LUMBAR_CELLS]
+COLUMNS = [cell.column for cell in LUMBAR_CELLS]
 KINDS = ("Sagittal T1", "Sagittal T2/STIR", "Axial T2")
 
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 from refusals import refused
-from spinegrade import names
 from spinegrade.cohort.index import index_cohort
 from spinegrade.errors import SpinegradeError
+from spinegrade.regions.lumbar_mri import LUMBAR_CELLS
 from spinegrade.tables.files import read_table
 from spinegrade.tables.labels import LABELS
 from spinegrade.tables.named import kind_named
 from spinegrade.tables.studies import STUDIES
 
-COLUMNS = [cell.column for cell in names.LUMBAR_CELLS]
+COLUMNS = [cell.column for cell in LUMBAR_CELLS]
 
 
 def labels_in(folder: Path, *studies: str, submitted: tuple[str, ...] = ()) -> Path:

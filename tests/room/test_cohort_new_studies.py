@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from path_helpers import deliver
-from spinegrade import names
 from spinegrade.cohort.index import index_cohort, read_cohort
 from spinegrade.errors import SpinegradeError
+from spinegrade.regions.lumbar_mri import LUMBAR_CELLS
 from spinegrade.tables.files import read_table
 from spinegrade.tables.named import kind_named
 from spinegrade.tables.series import SERIES
@@ -32,7 +32,7 @@ def keep_test_part(root: Path) -> None:
 
 
 def header_alone(root: Path) -> None:
-    cells = ",".join(cell.column for cell in names.LUMBAR_CELLS)
+    cells = ",".join(cell.column for cell in LUMBAR_CELLS)
     (root / "train.csv").write_text(f"study_id,{cells}\n")
 
 

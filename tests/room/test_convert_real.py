@@ -11,7 +11,6 @@ import pandas as pd
 import pydicom
 import pytest
 import SimpleITK
-from spinegrade import names
 from spinegrade.annotations.judge import judge
 from spinegrade.annotations.meeting import MEET_MM, level_marks
 from spinegrade.annotations.points import add_context
@@ -22,6 +21,8 @@ from spinegrade.convert.source import SeriesSource
 from spinegrade.geometry.affine import affine_from_columns, to_mm, to_pixels
 from spinegrade.geometry.planes import nearest_stack
 from spinegrade.geometry.rigid import corner_voxels
+from spinegrade.kaggle_rsna2024 import kaggle_condition, kaggle_level
+from spinegrade.regions.lumbar_mri import LUMBAR_LEVELS, SPINAL, SUBARTICULAR
 from spinegrade.tables.files import check_table
 from spinegrade.tables.landmarks import LANDMARKS
 from spinegrade.tables.slices import SLICES
@@ -52,14 +53,14 @@ class Real:
         with gzip.open(data / "rsna2024" / "train_label_coordinates_with_size.csv.gz") as file:
             rows = pd.read_csv(file, dtype={"study_id": str, "series_id": str})
         rows = rows[rows["study_id"] == STUDY]
-        cells = [names.kaggle_condition(text) for text in rows["condition"]]
+        cells = [kaggle_condition(text) for text in rows["condition"]]
         landmarks = pd.DataFrame(
             {
                 "study": rows["study_id"],
                 "series": rows["series_id"],
                 "instance_number": rows["instance_number"],
                 "condition": [condition for condition, _ in cells],
-                "level": [names.kaggle_level(text) for text in rows["level"]],
+                "level": [kaggle_level(text) for text in rows["level"]],
                 "side": [side for _, side in cells],
                 "x_px": rows["x"],
                 "y_px": rows["y"],
@@ -178,14 +179,14 @@ def test_canal_points_lead_to_the_annotated_axial_slice(real: Real) -> None:
     stacks = real.of(AXIAL)
     axial = real.slices[real.slices["series"] == AXIAL]
     number = {(r.stack, r.index): r.instance_number for r in axial.itertuples()}
-    annotated = real.landmarks[real.landmarks["condition"] == names.SUBARTICULAR]
+    annotated = real.landmarks[real.landmarks["condition"] == SUBARTICULAR]
     headers = [
         pydicom.dcmread(path, stop_before_pixels=True) for path in (real.images / AXIAL).iterdir()
     ]
     distances = []
-    for level in names.LUMBAR_LEVELS:
+    for level in LUMBAR_LEVELS:
         point = real.located[
-            (real.located["condition"] == names.SPINAL) & (real.located["level"] == level)
+            (real.located["condition"] == SPINAL) & (real.located["level"] == level)
         ].iloc[0]
         point_mm = point[["x_mm", "y_mm", "z_mm"]].to_numpy(float)
         nearest = nearest_stack(stacks, point_mm)

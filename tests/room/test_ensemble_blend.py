@@ -16,8 +16,16 @@ from spinegrade.combine.objective import Objective, Problem
 from spinegrade.combine.prior import cross_fitted_prior
 from spinegrade.combine.scores import equal_mix, labelled_cells, score_report
 from spinegrade.combine.weights import apply_combinations, weights_dict
-from spinegrade.metrics.rsna2024 import score_cells
-from spinegrade.names import CONDITIONS, FORAMINAL, LUMBAR_CELLS, PROBABILITY_COLUMNS, SPINAL
+from spinegrade.metrics.score import score_cells
+from spinegrade.regions.lumbar_mri import (
+    CONDITIONS,
+    FORAMINAL,
+    GRADE_WEIGHTS,
+    LUMBAR_CELLS,
+    LUMBAR_MRI,
+    SPINAL,
+)
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 from threadpoolctl import threadpool_limits
 
 
@@ -59,7 +67,7 @@ def board_of(labels: pd.DataFrame, fold: pd.Series, **members: np.ndarray) -> Bo
         table = key.assign(classifier=name)
         table[COLUMNS] = values
         tables[name] = table.dropna(subset=COLUMNS)
-    return gather(labels, fold, cross_fitted_prior(labels, fold)[0], tables)
+    return gather(labels, fold, cross_fitted_prior(labels, fold, LUMBAR_MRI)[0], tables, LUMBAR_MRI)
 
 
 def total(board: Board, probabilities: np.ndarray) -> float:
@@ -71,7 +79,7 @@ def swapped_members(blend: str) -> Problem:
     # Two cells of grade 0 in three: A gives it 0.9 and B 0.1; in the third they change places.
     sure, unsure = [0.9, 0.05, 0.05], [0.1, 0.45, 0.45]
     values = np.array([[sure, sure, unsure], [unsure, unsure, sure]])
-    return Problem.of(values, np.zeros(3, int), np.arange(3), False, blend)
+    return Problem.of(values, np.zeros(3, int), np.arange(3), GRADE_WEIGHTS, False, blend)
 
 
 def test_logits_are_mixed_by_hand() -> None:
@@ -104,7 +112,7 @@ def test_a_warm_start_ends_where_a_cold_one_does(blend: str) -> None:
     labels, _ = cohort(30, 2)
     values = np.stack([seen(labels, quality, seed) for seed, quality in enumerate((1, 1.3, 1.6))])
     grade, study = labels["grade"].to_numpy("int64"), np.arange(750) // 25
-    objective = Objective(Problem.of(values, grade, study, False, blend))
+    objective = Objective(Problem.of(values, grade, study, GRADE_WEIGHTS, False, blend))
     cold = fit_weights(objective)
     warm = fit_weights(objective, warm=np.array([0.8, 0.2, 0.0]))
     assert warm == pytest.approx(cold, abs=2e-3)
@@ -133,13 +141,13 @@ def test_calibration_by_hand() -> None:
     grade = np.repeat([0, 1, 2], [8, 2, 1])
     squared = np.tile([2 / 3, 1 / 6, 1 / 6], (1, 11, 1))
     for blend in BLENDS:
-        problem = Problem.of(squared, grade, np.arange(11), False, blend)
+        problem = Problem.of(squared, grade, np.arange(11), GRADE_WEIGHTS, False, blend)
         found = fit_calibration(Objective(problem), problem.mixed(np.ones(1)), spread=1e3)
         # The shares squared are 4 : 1 : 1, so a temperature of 2 brings them back.
         assert found == pytest.approx((2.0, 1.0), abs=1e-3)
     # Even probabilities have nothing to sharpen; severe's share is 8 of 16, its factor 2.
     grade = np.repeat([0, 1, 2], [4, 2, 2])
-    problem = Problem.of(np.full((1, 8, 3), 1 / 3), grade, np.arange(8), False)
+    problem = Problem.of(np.full((1, 8, 3), 1 / 3), grade, np.arange(8), GRADE_WEIGHTS, False)
     _, factor = fit_calibration(Objective(problem), problem.mixed(np.ones(1)), spread=1e3)
     assert factor == pytest.approx(2.0, abs=1e-3)
     # A narrow prior on the logarithms holds both at one.
@@ -200,6 +208,7 @@ def test_small_weights_are_pruned_and_the_others_fitted_again(blend: str) -> Non
             board.values[:, chosen],
             board.grade[chosen],
             board.study[chosen],
+            GRADE_WEIGHTS,
             condition == SPINAL,
             blend,
         )

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 from refusals import refused
 from spinegrade.combine.compare import compare_blends
-from spinegrade.names import LUMBAR_CELLS, PROBABILITY_COLUMNS
+from spinegrade.regions.lumbar_mri import LUMBAR_CELLS, LUMBAR_MRI
 from spinegrade.runtime.files import read_json
 from spinegrade.tables.files import write_table
 from spinegrade.tables.labels import LABELS
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 from spinegrade.tables.probabilities import PROBABILITIES
 
 STUDIES = [f"s{number}" for number in range(6)]
@@ -42,6 +43,7 @@ def compared(folder: Path, labels: pd.DataFrame, **parts: str) -> dict:
         comparison_path=str(folder / "comparison.json"),
         resamples=50,
         seed=1,
+        region=LUMBAR_MRI,
     )
     return read_json(folder / "comparison.json")
 

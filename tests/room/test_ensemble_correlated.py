@@ -13,15 +13,9 @@ from spinegrade.combine.board import Board, gather
 from spinegrade.combine.combine import FitSettings, fit_combinations
 from spinegrade.combine.prior import cross_fitted_prior
 from spinegrade.combine.scores import score_report
-from spinegrade.names import (
-    CELL_BY_COLUMN,
-    CONDITIONS,
-    FORAMINAL,
-    KAGGLE_GRADES,
-    LUMBAR_CELLS,
-    PROBABILITY_COLUMNS,
-    SPINAL,
-)
+from spinegrade.kaggle_rsna2024 import CELL_BY_COLUMN, KAGGLE_GRADES
+from spinegrade.regions.lumbar_mri import CONDITIONS, FORAMINAL, LUMBAR_CELLS, LUMBAR_MRI, SPINAL
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 from threadpoolctl import threadpool_limits
 
 
@@ -82,7 +76,7 @@ def board_of(labels: pd.DataFrame, folds: int = 5) -> Board:
         table = key.assign(classifier=name)
         table[list(PROBABILITY_COLUMNS)] = chance / chance.sum(axis=1, keepdims=True)
         tables[name] = table
-    return gather(labels, fold, cross_fitted_prior(labels, fold)[0], tables)
+    return gather(labels, fold, cross_fitted_prior(labels, fold, LUMBAR_MRI)[0], tables, LUMBAR_MRI)
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,16 @@ from spinegrade.combine.prior import cross_fitted_prior, fit_prior
 from spinegrade.combine.provenance import trace
 from spinegrade.combine.scores import equal_mix, labelled_cells, score_report
 from spinegrade.combine.weights import apply_combinations, weights_dict
-from spinegrade.metrics.rsna2024 import score_cells
-from spinegrade.names import CONDITIONS, FORAMINAL, LUMBAR_CELLS, PROBABILITY_COLUMNS, SPINAL
+from spinegrade.metrics.score import score_cells
+from spinegrade.regions.lumbar_mri import (
+    CONDITIONS,
+    FORAMINAL,
+    GRADE_WEIGHTS,
+    LUMBAR_CELLS,
+    LUMBAR_MRI,
+    SPINAL,
+)
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 
 SHARP = np.array([[0.9, 0.06, 0.04], [0.1, 0.8, 0.1], [0.04, 0.06, 0.9]])
 
@@ -55,7 +63,9 @@ def predictions(
 
 
 def board_of(labels: pd.DataFrame, fold: pd.Series, **classifiers: pd.DataFrame) -> Board:
-    return gather(labels, fold, cross_fitted_prior(labels, fold)[0], classifiers)
+    return gather(
+        labels, fold, cross_fitted_prior(labels, fold, LUMBAR_MRI)[0], classifiers, LUMBAR_MRI
+    )
 
 
 def in_folds(board: Board, probabilities: np.ndarray) -> float:
@@ -73,7 +83,7 @@ def test_prior_by_hand() -> None:
         [grades.get(key, pd.NA) for key in zip(labels["level"], labels["side"], strict=True)],
         "Int64",
     )[foraminal.to_numpy()]
-    prior = fit_prior(labels)
+    prior = fit_prior(labels, LUMBAR_MRI)
     # Shares 2/5, 1/5, 2/5. l1_l2: counts 2, 0, 0 plus 3 p = 3.2, 0.6, 1.2, times 1, 2, 4.
     raw = np.array([3.2, 1.2, 4.8])
     assert prior[FORAMINAL]["l1_l2"] == pytest.approx(raw / raw.sum())
@@ -84,11 +94,11 @@ def test_prior_by_hand() -> None:
 
 def test_prior_is_cross_fitted_and_never_zero() -> None:
     labels, fold = cohort(9, 3)
-    table, whole = cross_fitted_prior(labels, fold)
+    table, whole = cross_fitted_prior(labels, fold, LUMBAR_MRI)
     assert len(table) == 11 * 25 and table["fold"].isna().sum() == 50
     changed = labels.copy()
     changed.loc[changed["study"] == "s000", "grade"] = 2
-    again, _ = cross_fitted_prior(changed, fold)
+    again, _ = cross_fitted_prior(changed, fold, LUMBAR_MRI)
     columns = list(PROBABILITY_COLUMNS)
     same = (table[columns] == again[columns]).all(axis=1)
     assert same[table["fold"] == 0].all()  # fold 0 never looks at its own labels
@@ -96,9 +106,11 @@ def test_prior_is_cross_fitted_and_never_zero() -> None:
     new = table[table["study"] == "s009"].iloc[0]
     assert new[columns].tolist() == whole[new["condition"]][new["level"]]
     mild = labels.assign(grade=pd.array([0] * len(labels), "Int64"))
-    assert min(min(row) for part in fit_prior(mild).values() for row in part.values()) > 0
+    assert (
+        min(min(row) for part in fit_prior(mild, LUMBAR_MRI).values() for row in part.values()) > 0
+    )
     with refused("PRIOR_WITHOUT_LABELS", SPINAL):
-        fit_prior(labels[labels["condition"] != SPINAL])
+        fit_prior(labels[labels["condition"] != SPINAL], LUMBAR_MRI)
 
 
 @pytest.mark.parametrize("blend", ["probabilities", "logits"])
@@ -106,7 +118,9 @@ def test_prior_is_cross_fitted_and_never_zero() -> None:
 def test_gradients_agree_with_differences(blend: str, any_severe: bool) -> None:
     random = np.random.default_rng(3)
     values = random.dirichlet(np.ones(3), size=(4, 60))
-    problem = Problem.of(values, random.integers(0, 3, 60), np.arange(60) // 5, any_severe, blend)
+    problem = Problem.of(
+        values, random.integers(0, 3, 60), np.arange(60) // 5, GRADE_WEIGHTS, any_severe, blend
+    )
     objective = Objective(problem)
     weights = np.array([0.1, 0.2, 0.3, 0.4])
     loss, gradient = objective.by_weights(weights)
@@ -135,7 +149,7 @@ def test_objective_is_the_metric() -> None:
     for code in range(3):
         chosen = cells.condition == code
         problem = Problem.of(
-            values[None, chosen], cells.grade[chosen], cells.study[chosen], code == 0
+            values[None, chosen], cells.grade[chosen], cells.study[chosen], GRADE_WEIGHTS, code == 0
         )
         total += problem_loss(problem, values[chosen])
     assert total / 4 == pytest.approx(score_cells(cells, values).total, abs=1e-12)
@@ -189,9 +203,9 @@ def test_cross_fitting_does_not_see_its_own_fold() -> None:
     changed = labels.copy()
     own = changed["study"].map(fold) == 0
     changed.loc[own, "grade"] = 2 - changed.loc[own, "grade"]
-    prior = cross_fitted_prior(labels, fold)[0]
-    first = gather(labels, fold, prior, members)
-    other = gather(changed, fold, prior, members)
+    prior = cross_fitted_prior(labels, fold, LUMBAR_MRI)[0]
+    first = gather(labels, fold, prior, members, LUMBAR_MRI)
+    other = gather(changed, fold, prior, members, LUMBAR_MRI)
     before, after = (
         fit_combinations(b, FitSettings(calibration="auto"))[1] for b in (first, other)
     )
@@ -201,10 +215,10 @@ def test_cross_fitting_does_not_see_its_own_fold() -> None:
 
 
 def test_weights_without_labels_are_even_and_sure_errors_stay_finite() -> None:
-    empty = Problem.of(np.empty((2, 0, 3)), np.empty(0, int), np.empty(0, int), True)
+    empty = Problem.of(np.empty((2, 0, 3)), np.empty(0, int), np.empty(0, int), GRADE_WEIGHTS, True)
     assert fit_weights(Objective(empty)).tolist() == [0.5, 0.5]
     wrong = np.tile([1.0, 0.0, 0.0], (2, 8, 1))
-    problem = Problem.of(wrong, np.full(8, 2), np.arange(8), True)
+    problem = Problem.of(wrong, np.full(8, 2), np.arange(8), GRADE_WEIGHTS, True)
     assert np.isfinite(problem_loss(problem, mix(wrong, fit_weights(Objective(problem)))))
 
 

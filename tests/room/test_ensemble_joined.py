@@ -12,17 +12,20 @@ from refusals import refused
 from spinegrade.combine.combine import FitSettings
 from spinegrade.combine.outside import OutsideTable
 from spinegrade.combine.stage import (
+    EnsembleInputs,
     EnsembleOutputs,
     EnsembleSettings,
     apply_ensemble,
     fit_ensemble,
 )
 from spinegrade.metrics.rsna2024 import score
-from spinegrade.names import FORAMINAL, LUMBAR_CELLS, PROBABILITY_COLUMNS, SPINAL, Cell, row_id
+from spinegrade.regions.lumbar_mri import FORAMINAL, LUMBAR_CELLS, LUMBAR_MRI, SPINAL
+from spinegrade.regions.region import Cell, row_id
 from spinegrade.runtime.files import read_json, write_json
 from spinegrade.tables.files import read_table, write_table
 from spinegrade.tables.folds import FOLDS
 from spinegrade.tables.labels import LABELS
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 from spinegrade.tables.predictions import PREDICTIONS
 from spinegrade.tables.probabilities import PROBABILITIES
 from spinegrade.tables.studies import STUDIES
@@ -75,16 +78,15 @@ def run(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def inputs_of(folder: Path, **outside: OutsideTable) -> EnsembleInputs:
+    files = {"net": [str(folder / "net.parquet")]}
+    labels, studies = folder / "labels.parquet", folder / "studies.parquet"
+    return EnsembleInputs(labels, studies, files, outside=outside)
+
+
 def fit(folder: Path, settings: EnsembleSettings = SETTINGS, outside: str = "mate.csv") -> dict:
-    fit_ensemble(
-        folder / "labels.parquet",
-        folder / "folds.parquet",
-        folder / "studies.parquet",
-        {"net": [str(folder / "net.parquet")]},
-        outputs(folder),
-        settings,
-        outside={"mate": OutsideTable(folder / outside)},
-    )
+    inputs = inputs_of(folder, mate=OutsideTable(folder / outside))
+    fit_ensemble(inputs, folder / "folds.parquet", outputs(folder), settings, LUMBAR_MRI)
     return read_json(outputs(folder).score)
 
 
@@ -122,9 +124,7 @@ def test_a_finished_run_with_a_table_is_applied_as_it_was_fitted(run: Path) -> N
     fitted = read_table(outputs(run).probabilities, PROBABILITIES).set_index("study")
 
     def apply(how: EnsembleSettings = settings, **outside: OutsideTable) -> dict:
-        files = {"net": [str(run / "net.parquet")]}
-        tables = run / "labels.parquet", run / "studies.parquet"
-        apply_ensemble(*tables, weights, files, new, how, outside=outside)
+        apply_ensemble(inputs_of(run, **outside), weights, new, how, LUMBAR_MRI)
         return read_json(new.score)
 
     mate = OutsideTable(run / "mate.csv")
@@ -176,27 +176,14 @@ def test_weights_that_fit_ensemble_did_not_write_are_refused(
     place[path[-1]] = value
     write_json(run / "weights.json", weights)
     with refused("WEIGHTS_MALFORMED", f"weights.json: {where}: "):
-        apply_ensemble(
-            run / "labels.parquet",
-            run / "studies.parquet",
-            run / "weights.json",
-            {"net": [str(run / "net.parquet")]},
-            outputs(run / "applied"),
-            SETTINGS,
-        )
+        applied = outputs(run / "applied")
+        apply_ensemble(inputs_of(run), run / "weights.json", applied, SETTINGS, LUMBAR_MRI)
 
 
 def test_a_table_may_not_take_a_classifiers_name(run: Path) -> None:
     with refused("MEMBER_NAME_TAKEN", "'net'", key="combine.outside"):
-        fit_ensemble(
-            run / "labels.parquet",
-            run / "folds.parquet",
-            run / "studies.parquet",
-            {"net": [str(run / "net.parquet")]},
-            outputs(run),
-            SETTINGS,
-            outside={"net": OutsideTable(run / "mate.csv")},
-        )
+        inputs = inputs_of(run, net=OutsideTable(run / "mate.csv"))
+        fit_ensemble(inputs, run / "folds.parquet", outputs(run), SETTINGS, LUMBAR_MRI)
 
 
 def test_unknown_words_are_refused() -> None:

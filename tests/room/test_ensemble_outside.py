@@ -11,8 +11,9 @@ import yaml
 from refusals import refused
 from spinegrade.combine.members import chosen_members
 from spinegrade.combine.outside import OutsideTable, check_files, content_digest, read_outside
-from spinegrade.names import FORAMINAL, PROBABILITY_COLUMNS, SPINAL
+from spinegrade.regions.lumbar_mri import FORAMINAL, LUMBAR_MRI, SPINAL
 from spinegrade.settings import SCHEMA_FOLDER, check_settings
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 
 COLUMNS = list(PROBABILITY_COLUMNS)
 FOLD_OF = pd.Series(pd.array([0, 1, pd.NA], "Int64"), ["100", "101", "7"])
@@ -23,7 +24,7 @@ GOOD = "100_spinal_canal_stenosis_l1_l2,0.5,0.3,0.2"
 def read(folder: Path, text: str, **changed: object) -> pd.DataFrame:
     file = folder / "mate.csv"
     file.write_text(text)
-    return read_outside("mate", OutsideTable(file, **changed), FOLD_OF)
+    return read_outside("mate", OutsideTable(file, **changed), FOLD_OF, LUMBAR_MRI)
 
 
 def test_a_table_is_read_by_its_row_ids(tmp_path: Path) -> None:
@@ -116,7 +117,9 @@ def test_the_studys_own_fold_is_taken(tmp_path: Path) -> None:
     # A finished run that is applied has seen none of the studies, whatever their folds here.
     file = tmp_path / "mate.csv"
     file.write_text(f"{HEADER},fold\n{GOOD},4\n")
-    assert len(read_outside("mate", OutsideTable(file), FOLD_OF, compare_folds=False)) == 1
+    assert (
+        len(read_outside("mate", OutsideTable(file), FOLD_OF, LUMBAR_MRI, compare_folds=False)) == 1
+    )
 
 
 def test_parquet_is_read_alike_and_refused_by_row(tmp_path: Path) -> None:
@@ -131,7 +134,7 @@ def test_parquet_is_read_alike_and_refused_by_row(tmp_path: Path) -> None:
         }
     )
     frame.iloc[::-1].to_parquet(file)  # with an index that is no column
-    table = read_outside("mate", OutsideTable(file), FOLD_OF)
+    table = read_outside("mate", OutsideTable(file), FOLD_OF, LUMBAR_MRI)
     assert table["study"].tolist() == ["100", "7"] and table["fold"].tolist() == [0, pd.NA]
     assert table[COLUMNS].to_numpy()[0].tolist() == [0.25, 0.25, 0.5]
     cases = {
@@ -143,10 +146,10 @@ def test_parquet_is_read_alike_and_refused_by_row(tmp_path: Path) -> None:
     for (code, *values), broken in cases.items():
         broken.to_parquet(file, index=False)
         with refused(f"OUTSIDE_{code}", file, *values):
-            read_outside("mate", OutsideTable(file), FOLD_OF)
+            read_outside("mate", OutsideTable(file), FOLD_OF, LUMBAR_MRI)
     file.write_bytes(b"PAR1 no table")
     with refused("OUTSIDE_NO_PARQUET", file):
-        read_outside("mate", OutsideTable(file), FOLD_OF)
+        read_outside("mate", OutsideTable(file), FOLD_OF, LUMBAR_MRI)
 
 
 def test_names_and_files_are_checked_before_anything_runs(tmp_path: Path) -> None:

@@ -13,24 +13,20 @@ from spinegrade.combine.outside import OutsideTable
 from spinegrade.combine.prior import cross_fitted_prior
 from spinegrade.combine.provenance import trace
 from spinegrade.combine.stage import (
+    EnsembleInputs,
     EnsembleOutputs,
     EnsembleSettings,
     apply_ensemble,
     fit_ensemble,
 )
 from spinegrade.combine.submission import write_submission
-from spinegrade.names import (
-    FORAMINAL,
-    LUMBAR_CELLS,
-    PROBABILITY_COLUMNS,
-    SPINAL,
-    SUBARTICULAR,
-    row_id,
-)
+from spinegrade.regions.lumbar_mri import FORAMINAL, LUMBAR_CELLS, LUMBAR_MRI, SPINAL, SUBARTICULAR
+from spinegrade.regions.region import row_id
 from spinegrade.runtime.files import read_json, write_json
 from spinegrade.tables.files import empty_table, read_table, write_table
 from spinegrade.tables.folds import FOLDS
 from spinegrade.tables.labels import LABELS
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 from spinegrade.tables.predictions import PREDICTIONS
 from spinegrade.tables.probabilities import PROBABILITIES
 from spinegrade.tables.studies import STUDIES
@@ -93,15 +89,10 @@ def apply(
         files[name] = [str(folder / f"{name}.parquet")]
     write_table(folder / "labels.parquet", empty_table(LABELS), LABELS)
     made = outputs(folder)
-    apply_ensemble(
-        folder / "labels.parquet",
-        write_studies(folder, ["1", "2"], "test"),
-        write_trained(folder, weights, temperature),
-        files,
-        made,
-        SETTINGS,
-        outside=outside,
-    )
+    studies = write_studies(folder, ["1", "2"], "test")
+    inputs = EnsembleInputs(folder / "labels.parquet", studies, files, outside=outside)
+    trained = write_trained(folder, weights, temperature)
+    apply_ensemble(inputs, trained, made, SETTINGS, LUMBAR_MRI)
     table = read_table(made.probabilities, PROBABILITIES)
     filled = pd.read_csv(made.filled, dtype={"study": "str"}, keep_default_na=False)
     return table, filled, read_json(made.score)
@@ -184,7 +175,7 @@ def test_the_submission_holds_every_cell_all_the_same(
 ) -> None:
     apply(tmp_path, {"a": [cells_of("1", FORAMINAL, "a")], "b": []})
     paths = outputs(tmp_path).probabilities, tmp_path / "studies.parquet"
-    write_submission(*paths, None, tmp_path / "submission.csv")
+    write_submission(*paths, None, tmp_path / "submission.csv", LUMBAR_MRI)
     rows = pd.read_csv(tmp_path / "submission.csv", index_col="row_id")
     assert len(rows) == 50
     assert rows.loc["2_spinal_canal_stenosis_l1_l2"].tolist() == FLAT_PRIOR
@@ -215,8 +206,8 @@ def fitted(tmp_path: Path) -> Path:
 def fit(folder: Path, calibration: str) -> tuple[pd.DataFrame, dict]:
     settings = EnsembleSettings(bootstrap_resamples=100, calibration=calibration)
     files = {"net": [str(folder / "net.parquet")]}
-    tables = [folder / f"{name}.parquet" for name in ("labels", "folds", "studies")]
-    fit_ensemble(*tables, files, outputs(folder), settings)
+    inputs = EnsembleInputs(folder / "labels.parquet", folder / "studies.parquet", files)
+    fit_ensemble(inputs, folder / "folds.parquet", outputs(folder), settings, LUMBAR_MRI)
     table = read_table(outputs(folder).probabilities, PROBABILITIES)
     return table, read_json(outputs(folder).score)
 
@@ -225,7 +216,9 @@ def test_train_studies_have_the_weights_of_their_own_fold(fitted: Path) -> None:
     labels = read_table(fitted / "labels.parquet", LABELS)
     net = read_table(fitted / "net.parquet", PREDICTIONS)
     folds = read_table(fitted / "folds.parquet", FOLDS).set_index("study")["fold"]
-    board = gather(labels, folds, cross_fitted_prior(labels, folds)[0], {"net": net})
+    board = gather(
+        labels, folds, cross_fitted_prior(labels, folds, LUMBAR_MRI)[0], {"net": net}, LUMBAR_MRI
+    )
 
     def part(share: float) -> dict:
         return {c: {"weights": {"prior": share, "net": 1.0 - share}} for c in WEIGHTS}
@@ -257,12 +250,12 @@ def test_a_calibration_is_fitted_on_what_members_graded(fitted: Path) -> None:
     net = read_table(fitted / "net.parquet", PREDICTIONS)
     net = net[net["study"].astype(int) < 106]
     folds = read_table(fitted / "folds.parquet", FOLDS).set_index("study")["fold"]
-    prior = cross_fitted_prior(labels, folds)[0]
+    prior = cross_fitted_prior(labels, folds, LUMBAR_MRI)[0]
     lost = labels["study"].astype(int) >= 106
     found = []
     for grade in (0, 2):  # the prior is right of nearly all of them, then of hardly any
         labels.loc[lost, "grade"] = grade
-        board = gather(labels, folds, prior, {"net": net})
+        board = gather(labels, folds, prior, {"net": net}, LUMBAR_MRI)
         whole, cross_fitted, _ = fit_combinations(board, FitSettings(calibration="always"))
         seen = board.seen
         assert seen.sum() == 125 and np.allclose(cross_fitted[~seen], board.values[0][~seen])

@@ -25,8 +25,9 @@ from spinegrade.combine.shrink import (
     shrunk,
 )
 from spinegrade.combine.weights import weights_dict
-from spinegrade.metrics.rsna2024 import score_cells
-from spinegrade.names import CONDITIONS, LUMBAR_CELLS, PROBABILITY_COLUMNS
+from spinegrade.metrics.score import score_cells
+from spinegrade.regions.lumbar_mri import CONDITIONS, GRADE_WEIGHTS, LUMBAR_CELLS, LUMBAR_MRI
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 from threadpoolctl import threadpool_limits
 
 
@@ -67,7 +68,7 @@ def board_of(
         table = key.assign(classifier=f"m{number}")
         table[list(PROBABILITY_COLUMNS)] = chance / chance.sum(axis=1, keepdims=True)
         tables[f"m{number}"] = table
-    return gather(labels, fold, cross_fitted_prior(labels, fold)[0], tables)
+    return gather(labels, fold, cross_fitted_prior(labels, fold, LUMBAR_MRI)[0], tables, LUMBAR_MRI)
 
 
 def total(board: Board, probabilities: np.ndarray) -> float:
@@ -79,7 +80,9 @@ def test_a_gain_counts_only_beyond_its_standard_error() -> None:
     # Ten studies of one cell each, grade 0: equal weights, so a study's part is -log(p) / 10.
     grade = np.zeros(10, dtype=np.int64)
     plain = np.tile([0.5, 0.25, 0.25], (10, 1))
-    objective = Objective(Problem.of(plain[None], grade, np.arange(10), any_severe=False))
+    objective = Objective(
+        Problem.of(plain[None], grade, np.arange(10), GRADE_WEIGHTS, any_severe=False)
+    )
 
     def gains(candidate: np.ndarray) -> np.ndarray:
         return objective.study_losses(plain) - objective.study_losses(candidate)
@@ -108,7 +111,7 @@ def test_weights_go_from_the_plain_mean_to_the_fit() -> None:
 @pytest.mark.parametrize("blend", BLENDS)
 def test_the_way_is_that_of_the_weights_and_of_the_logarithms(blend: str) -> None:
     values = np.random.default_rng(0).dirichlet(np.ones(3), size=(3, 8))
-    problem = Problem.of(values, np.zeros(8, int), np.arange(8), False, blend).part(
+    problem = Problem.of(values, np.zeros(8, int), np.arange(8), GRADE_WEIGHTS, False, blend).part(
         np.arange(8) > 2
     )
     plain, fitted = np.full(3, 1 / 3), np.array([0.1, 0.0, 0.9])

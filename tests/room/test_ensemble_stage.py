@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from refusals import refused
 from spinegrade.combine.stage import (
+    EnsembleInputs,
     EnsembleOutputs,
     EnsembleSettings,
     apply_ensemble,
@@ -14,11 +15,12 @@ from spinegrade.combine.stage import (
 )
 from spinegrade.combine.submission import rounded_units, write_submission
 from spinegrade.metrics.rsna2024 import score
-from spinegrade.names import LUMBAR_CELLS, PROBABILITY_COLUMNS
+from spinegrade.regions.lumbar_mri import LUMBAR_CELLS, LUMBAR_MRI
 from spinegrade.runtime.files import read_json
 from spinegrade.tables.files import read_table, write_table
 from spinegrade.tables.folds import FOLDS
 from spinegrade.tables.labels import LABELS
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 from spinegrade.tables.predictions import PREDICTIONS
 from spinegrade.tables.probabilities import PROBABILITIES
 from spinegrade.tables.studies import STUDIES
@@ -70,16 +72,14 @@ def tables(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def inputs_of(folder: Path) -> EnsembleInputs:
+    files = {"net": [str(folder / "oof.parquet"), str(folder / "new.parquet")]}
+    return EnsembleInputs(folder / "labels.parquet", folder / "studies.parquet", files)
+
+
 def fit(folder: Path, into: Path, **changed: object) -> EnsembleOutputs:
-    fit_ensemble(
-        folder / "labels.parquet",
-        folder / "folds.parquet",
-        folder / "studies.parquet",
-        {"net": [str(folder / "oof.parquet"), str(folder / "new.parquet")]},
-        outputs(into),
-        SETTINGS,
-        **changed,
-    )
+    inputs = inputs_of(folder)._replace(**changed)
+    fit_ensemble(inputs, folder / "folds.parquet", outputs(into), SETTINGS, LUMBAR_MRI)
     return outputs(into)
 
 
@@ -123,9 +123,8 @@ def test_floor_is_read_and_a_broken_one_refused(tables: Path) -> None:
 def test_a_finished_run_is_applied(tables: Path) -> None:
     made = fit(tables, tables / "a")
     new = outputs(tables / "applied")
-    files = {"net": [str(tables / "oof.parquet"), str(tables / "new.parquet")]}
-    labels, studies = tables / "labels.parquet", tables / "studies.parquet"
-    apply_ensemble(labels, studies, made.weights, files, new, SETTINGS)
+    inputs, labels = inputs_of(tables), tables / "labels.parquet"
+    apply_ensemble(inputs, made.weights, new, SETTINGS, LUMBAR_MRI)
     applied = read_table(new.probabilities, PROBABILITIES).set_index(["study"])
     fitted = read_table(made.probabilities, PROBABILITIES).set_index(["study"])
     columns = list(PROBABILITY_COLUMNS)
@@ -135,7 +134,7 @@ def test_a_finished_run_is_applied(tables: Path) -> None:
     # Without a single label there is no score, and that is said.
     blank = read_table(labels, LABELS).assign(grade=pd.array([pd.NA] * 300, "Int64"))
     write_table(labels, blank, LABELS)
-    apply_ensemble(labels, studies, made.weights, files, new, SETTINGS)
+    apply_ensemble(inputs, made.weights, new, SETTINGS, LUMBAR_MRI)
     report = read_json(new.score)
     assert report["scored"] is False and "no labelled cell" in report["reason"]
 
@@ -159,7 +158,7 @@ def test_units_sum_to_one_exactly() -> None:
 def test_submission_follows_the_sample(tables: Path) -> None:
     made = fit(tables, tables / "a")
     submission, studies = tables / "submission.csv", tables / "studies.parquet"
-    write_submission(made.probabilities, studies, None, submission)
+    write_submission(made.probabilities, studies, None, submission, LUMBAR_MRI)
     plain = pd.read_csv(submission, dtype="str")
     assert list(plain.columns) == ["row_id", "normal_mild", "moderate", "severe"]
     assert list(plain["row_id"][:2]) == [
@@ -171,7 +170,7 @@ def test_submission_follows_the_sample(tables: Path) -> None:
     sample = tables / "sample_submission.csv"
     shuffled = plain.sample(frac=1, random_state=0)
     shuffled.to_csv(sample, index=False)
-    write_submission(made.probabilities, studies, sample, submission)
+    write_submission(made.probabilities, studies, sample, submission, LUMBAR_MRI)
     assert pd.read_csv(submission, dtype="str").equals(shuffled.reset_index(drop=True))
     cases = {
         "unknown": (
@@ -186,7 +185,7 @@ def test_submission_follows_the_sample(tables: Path) -> None:
     for table, code, value in cases.values():
         table.to_csv(sample, index=False)
         with refused(f"SUBMISSION_{code}", sample, value):
-            write_submission(made.probabilities, studies, sample, submission)
+            write_submission(made.probabilities, studies, sample, submission, LUMBAR_MRI)
 
 
 def test_submission_needs_every_test_study(tables: Path) -> None:
@@ -194,4 +193,6 @@ def test_submission_needs_every_test_study(tables: Path) -> None:
     table = read_table(made.probabilities, PROBABILITIES)
     write_table(made.probabilities, table[table["study"] != "7"], PROBABILITIES)
     with refused("SUBMISSION_CELL_MISSING", "25 rows", "'7_"):
-        write_submission(made.probabilities, tables / "studies.parquet", None, tables / "s.csv")
+        write_submission(
+            made.probabilities, tables / "studies.parquet", None, tables / "s.csv", LUMBAR_MRI
+        )

@@ -12,8 +12,7 @@ from spinegrade.errors import SpinegradeError
 from spinegrade.localise.heatmap.axial import candidates_of, find_axial
 from spinegrade.localise.heatmap.levels import LevelPlace, guide_weights, level_places
 from spinegrade.localise.heatmap.offsets import fit_offsets
-from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL
-from spinegrade.targets import TARGETS
+from spinegrade.regions.lumbar_mri import FORAMINAL, LUMBAR_LEVELS, SPINAL, TARGETS
 from spinegrade.training.fold_models import Cohort, FoldModels
 from spinegrade.volumes import Stack
 

@@ -15,9 +15,9 @@ from spinegrade.grade.volumes.reading import read_packed
 from spinegrade.models.one_stage_canal import CanalOutput
 from spinegrade.models.one_stage_foraminal import ForaminalOutput
 from spinegrade.models.registry import build
-from spinegrade.names import PROBABILITY_COLUMNS
 from spinegrade.tables.files import read_table
 from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 from spinegrade.tables.studies import STUDIES
 from spinegrade.training.fold_models import Cohort
 from spinegrade.training.record import read_weights

@@ -15,7 +15,7 @@ from spinegrade.geometry.affine import to_mm
 from spinegrade.grade.volumes.canvas import CanvasGeometry, on_canvas
 from spinegrade.grade.volumes.samples import mean_shape_of, new_samples, training_samples
 from spinegrade.grade.volumes.store import StackKey, open_volumes, write_volumes
-from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL
+from spinegrade.regions.lumbar_mri import FORAMINAL, LUMBAR_LEVELS, SPINAL
 from spinegrade.volumes import Stack
 
 BACK, FEET = np.array([0, 1.0, 0]), np.array([0, 0, -1.0])

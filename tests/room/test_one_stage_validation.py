@@ -22,15 +22,15 @@ from spinegrade.grade.volumes.validation import (
 )
 from spinegrade.metrics.graded import labelled_cells
 from spinegrade.metrics.study_bootstrap import StudyMeans, compare_means, mean_interval, study_means
-from spinegrade.names import LUMBAR_LEVELS, PROBABILITY_COLUMNS
+from spinegrade.regions.lumbar_mri import LUMBAR_LEVELS, LUMBAR_MRI, TARGETS
 from spinegrade.tables.files import check_table, empty_table, write_table
 from spinegrade.tables.folds import FOLDS
 from spinegrade.tables.keypoints import KEYPOINTS
 from spinegrade.tables.labels import LABELS
 from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 from spinegrade.tables.predictions import PREDICTIONS
 from spinegrade.tables.stacks import STACKS
-from spinegrade.targets import TARGETS
 from spinegrade.volumes import Stack
 
 FORAMINAL, CANAL = TARGETS["foraminal"], TARGETS["canal"]
@@ -162,7 +162,8 @@ def test_losses_of_grades_by_hand():
     table = predictions_of(
         FORAMINAL, {"a": [SURE, HALF, HALF], "b": [HALF, None]}, {"a": 0, "b": 1}
     )
-    found = grade_figures(FORAMINAL, labelled_cells(labels, [FORAMINAL.condition]), table, 100, 0)
+    graded = labelled_cells(labels, [FORAMINAL.condition])
+    found = grade_figures(FORAMINAL, graded, table, LUMBAR_MRI, 100, 0)
     # Weights 1, 4 of study a, 2 of study b.
     first, second = -np.log(0.9) - 4 * np.log(0.5), -2 * np.log(0.25)
     assert found["pooled"]["foraminal"]["value"] == pytest.approx((first + second) / 7)
@@ -171,14 +172,15 @@ def test_losses_of_grades_by_hand():
     assert (found["cells"], found["unpredicted_cells"]) == (3, 1)
     assert found["unpredicted_studies"] == [] and "any_severe" not in found["pooled"]
     floor = {"realised": {"foraminal": 0.5}}
-    ratio = grade_figures(FORAMINAL, labels.dropna(), table, 100, 0, floor)["pooled"]
+    ratio = grade_figures(FORAMINAL, labels.dropna(), table, LUMBAR_MRI, 100, 0, floor)["pooled"]
     assert ratio["foraminal"]["ratio_to_floor"] == pytest.approx((first + second) / 3.5, abs=1e-5)
 
 
 def test_any_severe_of_the_canal_by_hand():
     labels = labels_of(CANAL, {"a": [0, 2], "b": [1, 0]})
     table = predictions_of(CANAL, {"a": [SURE, HALF], "b": [HALF, SURE]}, {"a": 0, "b": 0})
-    found = grade_figures(CANAL, labelled_cells(labels, [CANAL.condition]), table, 100, 0)
+    graded = labelled_cells(labels, [CANAL.condition])
+    found = grade_figures(CANAL, graded, table, LUMBAR_MRI, 100, 0)
     # Study a: severe with 0.5, weight 4; study b: not severe with 1 - 0.5, weight 2.
     assert found["pooled"]["any_severe"]["value"] == pytest.approx(np.log(2))
     canal = -(np.log(0.9) + 4 * np.log(0.5) + 2 * np.log(0.25) + np.log(0.9)) / 8
@@ -248,7 +250,7 @@ def runs(studies: int, confused: int) -> Work:
 def test_what_confused_sides_cost_by_hand():
     bugged, fixed = runs(20, 8), runs(20, 0)
     labels = labels_of(FORAMINAL, {f"s{k:02d}": [0] * 10 for k in range(20)})
-    found = compare_work(bugged, fixed, labels, 500, 0)
+    found = compare_work(bugged, fixed, labels, LUMBAR_MRI, 500, 0)
     confusion = found["side_confusion"]
     # Half of the points of eight of twenty studies.
     assert (confusion["first"], confusion["second"]) == pytest.approx((0.2, 0.0))
@@ -259,7 +261,7 @@ def test_what_confused_sides_cost_by_hand():
     assert found["foraminal"]["difference"]["value"] == pytest.approx(loss)
     assert found["foraminal"]["studies"] == 20
     with pytest.raises(SpinegradeError, match="no study with points in common"):
-        compare_work(bugged, Work(fixed.errors.iloc[:0], fixed.predictions), labels)
+        compare_work(bugged, Work(fixed.errors.iloc[:0], fixed.predictions), labels, LUMBAR_MRI)
 
 
 # --- the stages --------------------------------------------------------------------------------
@@ -314,6 +316,7 @@ def validate(folder: Path, tables: dict[str, str], settings, **more):
             "summary_path": str(folder / "summary.json"),
             "resamples": 100,
             "seed": 0,
+            "region": LUMBAR_MRI,
         }
         | more
     )
@@ -358,6 +361,7 @@ def test_the_comparison_is_written(tmp_path, tables):
         comparison_path=str(tmp_path / "c.json"),
         resamples=100,
         seed=0,
+        region=LUMBAR_MRI,
     )
     found = json.loads((tmp_path / "c.json").read_text())["bugged_minus_fixed"]
     assert found["side_confusion"]["difference"]["value"] == 0.0

@@ -13,14 +13,15 @@ import pytest
 from dicom_helpers import AXIAL, voxels, write_stack
 from path_helpers import SERIES, STUDY, came, deliver, run, tree, write_rows
 from refusals import refused
-from spinegrade import names
 from spinegrade.cohort.folds import read_folds
 from spinegrade.cohort.index import index_cohort
 from spinegrade.combine.submission import write_submission
 from spinegrade.convert.shard import convert_shard
 from spinegrade.errors import SpinegradeError
+from spinegrade.regions.lumbar_mri import LUMBAR_CELLS, LUMBAR_MRI
 from spinegrade.runtime.files import inside
 from spinegrade.tables.files import read_table, write_table
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 from spinegrade.tables.probabilities import PROBABILITIES
 from spinegrade.tables.rejected import REJECTED
 from spinegrade.tables.series import SERIES as SERIES_TABLE
@@ -234,12 +235,12 @@ def test_a_row_of_the_stacks_table_cannot_name_a_file_elsewhere(
 
 
 def test_a_submission_holds_no_row_that_only_its_sample_names(tmp_path: Path) -> None:
-    cells = names.LUMBAR_CELLS
+    cells = LUMBAR_CELLS
     studies = {"study": ["102"], "split": ["test"], "region": ["lumbar"], "shard": [0]}
     studies |= {"series_count": [3], "problem": [None]}
     write_table(tmp_path / "studies.parquet", pd.DataFrame(studies), STUDIES)
     rows = [{"study": "102", "condition": c.condition, "level": c.level, "side": c.side,
-             **dict.fromkeys(names.PROBABILITY_COLUMNS, 1 / 3), "classifier": "e", "fold": None,
+             **dict.fromkeys(PROBABILITY_COLUMNS, 1 / 3), "classifier": "e", "fold": None,
              "source": "prior", "members": "", "prior_weight": 1.0} for c in cells]  # fmt: skip
     table = pd.DataFrame(rows).astype({"fold": "Int64"})
     write_table(tmp_path / "probabilities.parquet", table, PROBABILITIES)
@@ -252,5 +253,6 @@ def test_a_submission_holds_no_row_that_only_its_sample_names(tmp_path: Path) ->
             tmp_path / "studies.parquet",
             tmp_path / "sample.csv",
             tmp_path / "submission.csv",
+            region=LUMBAR_MRI,
         )
     assert tree(tmp_path) == before

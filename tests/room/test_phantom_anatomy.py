@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from spinegrade import names
 from spinegrade.phantom import tissues
 from spinegrade.phantom.anatomy import Anatomy, draw_anatomy
 from spinegrade.phantom.body import paint, spine_grid
@@ -16,6 +15,13 @@ from spinegrade.phantom.curve import FIRST_LUMBAR, STATIONS, Curve
 from spinegrade.phantom.floor import expected_floor
 from spinegrade.phantom.rater import grade_probabilities
 from spinegrade.phantom.statistics import load_statistics
+from spinegrade.regions.lumbar_mri import (
+    FORAMINAL,
+    LUMBAR_CELLS,
+    LUMBAR_LEVELS,
+    SPINAL,
+    SUBARTICULAR,
+)
 from spinegrade.runtime.seeds import generator
 
 # A made-up spine: gentle lordosis, levels about 31 mm apart.
@@ -42,9 +48,9 @@ def centres_of(canvas: Canvas, mask: np.ndarray) -> np.ndarray:
 
 
 HEALTHY = {
-    names.SPINAL: (tissues.CSF, tissues.ROOT, tissues.CORD),
-    names.FORAMINAL: (tissues.FORAMINAL_FAT,),
-    names.SUBARTICULAR: (tissues.RECESS_FAT,),
+    SPINAL: (tissues.CSF, tissues.ROOT, tissues.CORD),
+    FORAMINAL: (tissues.FORAMINAL_FAT,),
+    SUBARTICULAR: (tissues.RECESS_FAT,),
 }
 
 
@@ -52,7 +58,7 @@ HEALTHY = {
 def test_a_narrowing_changes_its_own_place_and_no_other(cell: int) -> None:
     anatomy = an_anatomy()
     point = anatomy.points_mm()[cell]
-    healthy = HEALTHY[names.LUMBAR_CELLS[cell].condition]
+    healthy = HEALTHY[LUMBAR_CELLS[cell].condition]
     open_canvas = painted(anatomy, np.zeros(25))
     places = centres_of(open_canvas, np.ones(open_canvas.labels.shape, bool))
     near = (np.linalg.norm(places - point, axis=1) < 18).reshape(open_canvas.labels.shape)
@@ -72,7 +78,7 @@ def test_a_narrowing_changes_its_own_place_and_no_other(cell: int) -> None:
 def test_other_cells_keep_their_area_when_one_narrows() -> None:
     anatomy = an_anatomy()
     narrowing = np.zeros(25)
-    narrowing[names.LUMBAR_CELLS.index((names.FORAMINAL, "l4_l5", "left"))] = 1.0
+    narrowing[LUMBAR_CELLS.index((FORAMINAL, "l4_l5", "left"))] = 1.0
     before, after = painted(anatomy, np.zeros(25)), painted(anatomy, narrowing)
     changed = centres_of(before, before.labels != after.labels)
     assert (changed[:, 0] > 5).all()  # the left only: x grows to the patient's left
@@ -96,22 +102,22 @@ def test_reflected_patient_gives_the_reflected_map() -> None:
     differing = without_texture(plain.labels) != without_texture(mirrored.labels[:, :, ::-1])
     assert differing.mean() < 1e-3
     swapped = anatomy.mirrored().narrowing
-    left = names.LUMBAR_CELLS.index((names.FORAMINAL, "l4_l5", "left"))
-    right = names.LUMBAR_CELLS.index((names.FORAMINAL, "l4_l5", "right"))
+    left = LUMBAR_CELLS.index((FORAMINAL, "l4_l5", "left"))
+    right = LUMBAR_CELLS.index((FORAMINAL, "l4_l5", "right"))
     assert swapped[left] == narrowing[right] and swapped[right] == narrowing[left]
     np.testing.assert_array_equal(anatomy.mirrored().mirrored().narrowing, narrowing)
 
 
 def test_left_points_have_the_larger_x_and_levels_go_down() -> None:
     for seed in range(20):
-        points = dict(zip(names.LUMBAR_CELLS, an_anatomy(seed).points_mm(), strict=True))
-        for condition in (names.FORAMINAL, names.SUBARTICULAR):
-            for level in names.LUMBAR_LEVELS:
+        points = dict(zip(LUMBAR_CELLS, an_anatomy(seed).points_mm(), strict=True))
+        for condition in (FORAMINAL, SUBARTICULAR):
+            for level in LUMBAR_LEVELS:
                 left = points[(condition, level, "left")][0]
                 right = points[(condition, level, "right")][0]
-                centre = points[(names.SPINAL, level, "central")][0]
+                centre = points[(SPINAL, level, "central")][0]
                 assert right + 10 < left and right < centre < left
-        heights = [points[(names.SPINAL, level, "central")][2] for level in names.LUMBAR_LEVELS]
+        heights = [points[(SPINAL, level, "central")][2] for level in LUMBAR_LEVELS]
         assert heights == sorted(heights, reverse=True)
 
 
@@ -126,7 +132,7 @@ def test_tissue_at_the_true_points() -> None:
     anatomy = an_anatomy()
     canvas = painted(anatomy, np.zeros(25))
     origin, step = np.array(canvas.grid.origin_mm), np.array(canvas.grid.spacing_mm)
-    for cell, point in zip(names.LUMBAR_CELLS, anatomy.points_mm(), strict=True):
+    for cell, point in zip(LUMBAR_CELLS, anatomy.points_mm(), strict=True):
         z, y, x = np.round((point[::-1] - origin) / step).astype(int)
         around = canvas.labels[z - 2 : z + 3, y - 2 : y + 3, x - 2 : x + 3]
         assert np.isin(around, HEALTHY[cell.condition]).mean() > 0.3, cell

@@ -10,10 +10,11 @@ import pandas as pd
 import pydicom
 import pytest
 from refusals import refused
-from spinegrade import names
+from spinegrade.kaggle_rsna2024 import KAGGLE_GRADES, KAGGLE_SERIES, kaggle_condition, kaggle_level
 from spinegrade.phantom.cohort import write_cohort
 from spinegrade.phantom.dicom_writer import rle_frame
 from spinegrade.phantom.study import PhantomSettings, study_id
+from spinegrade.regions.lumbar_mri import LUMBAR_CELLS
 from spinegrade.runtime.files import read_json
 from spinegrade.tables.files import read_table
 from spinegrade.tables.truth import TRUTH
@@ -129,10 +130,10 @@ def test_rle_stream_by_hand() -> None:
 
 def test_tables_are_those_of_the_competition(cohort: Path) -> None:
     labels = pd.read_csv(cohort / "train.csv", dtype=str)
-    assert list(labels.columns) == ["study_id", *(cell.column for cell in names.LUMBAR_CELLS)]
-    assert set(np.unique(labels.iloc[:, 1:].dropna())) <= set(names.KAGGLE_GRADES)
+    assert list(labels.columns) == ["study_id", *(cell.column for cell in LUMBAR_CELLS)]
+    assert set(np.unique(labels.iloc[:, 1:].dropna())) <= set(KAGGLE_GRADES)
     series = pd.read_csv(cohort / "train_series_descriptions.csv", dtype=str)
-    assert set(series["series_description"]) == set(names.KAGGLE_SERIES)
+    assert set(series["series_description"]) == set(KAGGLE_SERIES)
     for row in series.itertuples():
         assert (cohort / "train_images" / row.study_id / row.series_id).is_dir()
     assert series["series_id"].is_unique
@@ -156,8 +157,8 @@ def test_landmarks_land_on_the_true_points(cohort: Path) -> None:
     for row in marks.itertuples():
         folder = cohort / "train_images" / row.study_id / str(row.series_id)
         header = pydicom.dcmread(folder / f"{row.instance_number}.dcm", stop_before_pixels=True)
-        condition, side = names.kaggle_condition(row.condition)
-        true = truth.loc[(row.study_id, condition, names.kaggle_level(row.level), side)]
+        condition, side = kaggle_condition(row.condition)
+        true = truth.loc[(row.study_id, condition, kaggle_level(row.level), side)]
         along = np.array(header.ImageOrientationPatient, float).reshape(2, 3)
         spacing = float(header.PixelSpacing[0])
         place = np.array(header.ImagePositionPatient, float)

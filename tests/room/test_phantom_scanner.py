@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from spinegrade import names
 from spinegrade.phantom import tissues
 from spinegrade.phantom.artefacts import draw_artefacts
 from spinegrade.phantom.body import BodyMaps, body_grid, paint, spine_grid
@@ -21,6 +20,7 @@ from spinegrade.phantom.study import (
     find_landmark,
 )
 from spinegrade.phantom.tissues import Sequence, TissueState, signal_table, spin_echo
+from spinegrade.regions.lumbar_mri import FORAMINAL, LUMBAR_CELLS, SPINAL
 from spinegrade.runtime.seeds import generator
 
 LEFT, BACK, HEAD = np.eye(3)
@@ -92,14 +92,14 @@ def _auc(severe: list[float], normal: list[float]) -> float:
 
 def test_hand_measurements_separate_severe_from_normal_as_radiologists_do() -> None:
     settings, statistics = PhantomSettings(), load_statistics()
-    conditions = {names.SPINAL: "Axial T2", names.FORAMINAL: "Sagittal T1"}
+    conditions = {SPINAL: "Axial T2", FORAMINAL: "Sagittal T1"}
     areas: dict[tuple[str, int], list[float]] = {}
     studies = 0
     for number in range(400):
         patient = draw_patient(settings, "train", number, statistics)
         if studies == 24:
             break
-        cells = [cell.condition in conditions for cell in names.LUMBAR_CELLS]
+        cells = [cell.condition in conditions for cell in LUMBAR_CELLS]
         if not (patient.grades[cells] == 2).any():
             continue
         studies += 1
@@ -116,7 +116,7 @@ def test_hand_measurements_separate_severe_from_normal_as_radiologists_do() -> N
             if description not in series:
                 continue
             whole = series[description]
-            cells = [i for i, c in enumerate(names.LUMBAR_CELLS) if c.condition == condition]
+            cells = [i for i, c in enumerate(LUMBAR_CELLS) if c.condition == condition]
             stacks = []
             for cell in cells:
                 point = patient.points_mm[cell]
@@ -127,7 +127,7 @@ def test_hand_measurements_separate_severe_from_normal_as_radiologists_do() -> N
                 replace(whole, stacks=tuple(stacks)), draw_artefacts(rng, False), rng
             )
             for cell, stack, image in zip(cells, stacks, slices, strict=True):
-                share = 0.6 if condition == names.SPINAL else 0.55
+                share = 0.6 if condition == SPINAL else 0.55
                 area = _bright_area(image[0].astype(float), stack.spacing_mm, 9.0, share)
                 areas.setdefault((condition, int(patient.grades[cell])), []).append(area)
     for condition in conditions:

@@ -12,17 +12,17 @@ import pytest
 from refusals import refused
 from scipy.special import expit
 from scipy.stats import norm
-from spinegrade import names
 from spinegrade.phantom.disease import draw_narrowing
 from spinegrade.phantom.rater import MISSING, draw_grades, grade_probabilities
 from spinegrade.phantom.shape import draw_shape, level_spacing
 from spinegrade.phantom.statistics import RESOURCE, load_statistics, parse_statistics
+from spinegrade.regions.lumbar_mri import CONDITIONS, FORAMINAL, LUMBAR_CELLS, LUMBAR_LEVELS, SPINAL
 from spinegrade.runtime.files import read_json
 from spinegrade.shapes import align_to_shape, mean_shape
 
 PROJECT = Path(__file__).resolve().parents[2]
 STUDIES = 20_000
-CONDITION = np.array([cell.condition for cell in names.LUMBAR_CELLS])
+CONDITION = np.array([cell.condition for cell in LUMBAR_CELLS])
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +40,14 @@ def grades(statistics) -> np.ndarray:
 def test_known_facts_of_the_real_table_are_in_the_resource(statistics):
     severe = {
         cell.column: share
-        for cell, share in zip(names.LUMBAR_CELLS, statistics.prevalence[:, 2], strict=True)
+        for cell, share in zip(LUMBAR_CELLS, statistics.prevalence[:, 2], strict=True)
     }
     assert severe["spinal_canal_stenosis_l5_s1"] == pytest.approx(0.0096, abs=5e-4)
     assert severe["left_subarticular_stenosis_l4_l5"] == pytest.approx(0.234, abs=1e-3)
     # L4/L5: left with right foramen, left with right recess, canal with left recess.
     for pair, value in (((8, 13), 0.36), ((18, 23), 0.56), ((3, 18), 0.58)):
         assert statistics.rank_correlation[pair] == pytest.approx(value, abs=0.006)
-    rates = [statistics.rater.missing_rate[name == CONDITION].mean() for name in names.CONDITIONS]
+    rates = [statistics.rater.missing_rate[name == CONDITION].mean() for name in CONDITIONS]
     np.testing.assert_allclose(rates, [0.0005, 0.003, 0.026], rtol=0.2)
 
 
@@ -86,7 +86,7 @@ def test_prevalences_are_the_real_ones(statistics, grades):
 
 def test_missing_rates_are_the_real_ones(statistics, grades):
     gaps = grades == MISSING
-    for name, rate in zip(names.CONDITIONS, (0.0005, 0.003, 0.026), strict=True):
+    for name, rate in zip(CONDITIONS, (0.0005, 0.003, 0.026), strict=True):
         assert gaps[:, name == CONDITION].mean() == pytest.approx(rate, rel=0.25)
     error = np.sqrt(statistics.rater.missing_rate / STUDIES)
     assert (np.abs(gaps.mean(axis=0) - statistics.rater.missing_rate) < 4.5 * error).all()
@@ -219,11 +219,11 @@ def test_drawn_shapes_have_the_real_mean(real_data, script, statistics):
     rng = np.random.default_rng(1)
     shapes = [draw_shape(rng, statistics) for _ in range(3000)]
     for condition, sides, drawn in (
-        (names.SPINAL, ("central",), [shape.canal_mm for shape in shapes]),
-        (names.FORAMINAL, ("left", "right"), [np.concatenate(shape[1:]) for shape in shapes]),
+        (SPINAL, ("central",), [shape.canal_mm for shape in shapes]),
+        (FORAMINAL, ("left", "right"), [np.concatenate(shape[1:]) for shape in shapes]),
     ):
         rows = coordinates[coordinates["condition"] == condition]
-        columns = [(level, side) for side in sides for level in names.LUMBAR_LEVELS]
+        columns = [(level, side) for side in sides for level in LUMBAR_LEVELS]
         sets = script.point_sets(rows, columns).to_numpy().reshape(-1, len(columns), 2)
         real = mean_shape(sets)
         aligned, _ = align_to_shape(mean_shape(np.stack(drawn) * [1, -1]), real)

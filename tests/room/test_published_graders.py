@@ -14,11 +14,12 @@ import pytest
 import torch
 import yaml
 from snakemake.utils import update_config
-from spinegrade.combine.stage import EnsembleOutputs, EnsembleSettings, fit_ensemble
+from spinegrade.combine.stage import EnsembleInputs, EnsembleOutputs, EnsembleSettings, fit_ensemble
 from spinegrade.crop_shape import CropShape
-from spinegrade.names import PROBABILITY_COLUMNS
+from spinegrade.regions.lumbar_mri import LUMBAR_MRI
 from spinegrade.settings import check_settings
 from spinegrade.tables.files import read_table
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 from spinegrade.tables.predictions import PREDICTIONS
 from spinegrade.training.checkpoint import Checkpoint
 from two_stage_helpers import SHAPES, given_of, predict, train, write_cohort
@@ -117,12 +118,11 @@ def test_they_join_the_ensemble(cohort, tables, tmp_path) -> None:
     )
     outputs = EnsembleOutputs(*(tmp_path / part for part in parts))
     fit_ensemble(
-        labels=cohort["labels"],
-        folds=cohort["folds"],
-        studies=cohort["studies"],
-        predictions=files,
+        EnsembleInputs(cohort["labels"], cohort["studies"], files),
+        cohort["folds"],
         outputs=outputs,
         settings=EnsembleSettings(leave_one_out=False, bootstrap_resamples=50),
+        region=LUMBAR_MRI,
     )
     score = json.loads(outputs.score.read_text())
     assert set(score["classifiers"]) == set(GRADERS)

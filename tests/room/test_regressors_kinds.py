@@ -13,7 +13,7 @@ from spinegrade.localise.coordinates import find
 from spinegrade.localise.coordinates.samples import image_of, training_samples
 from spinegrade.localise.coordinates.task import PointTask
 from spinegrade.localise.heatmap.measure import surest
-from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SUBARTICULAR
+from spinegrade.regions.lumbar_mri import FORAMINAL, LUMBAR_LEVELS, SUBARTICULAR
 from spinegrade.tables.files import read_table
 from spinegrade.tables.keypoints import KEYPOINTS
 from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS

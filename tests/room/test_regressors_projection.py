@@ -14,7 +14,7 @@ from spinegrade.errors import SpinegradeError
 from spinegrade.keypoint_rows import keypoint_table
 from spinegrade.localise.coordinates.projection import check_projections, fit_steps, recesses_of
 from spinegrade.localise.coordinates.projection_stages import fit_projection, project_keypoints
-from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL, SUBARTICULAR
+from spinegrade.regions.lumbar_mri import FORAMINAL, LUMBAR_LEVELS, SPINAL, SUBARTICULAR
 from spinegrade.tables.files import read_table, write_table
 from spinegrade.tables.folds import FOLDS
 from spinegrade.tables.keypoints import KEYPOINTS

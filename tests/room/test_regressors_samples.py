@@ -11,7 +11,7 @@ from regressor_helpers import small, write_spines
 from spinegrade.geometry.affine import to_mm
 from spinegrade.localise.coordinates.frames import Frame, nearest_places
 from spinegrade.localise.coordinates.samples import image_of, training_samples
-from spinegrade.names import FORAMINAL, SPINAL
+from spinegrade.regions.lumbar_mri import FORAMINAL, SPINAL
 from spinegrade.tables.files import read_table
 from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
 from spinegrade.volumes import load_stacks

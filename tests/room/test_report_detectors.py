@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pandas as pd
-from spinegrade.names import FORAMINAL
+from spinegrade.regions.lumbar_mri import FORAMINAL
 from spinegrade.report.detectors import compare_detectors
 
 

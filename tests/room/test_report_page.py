@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from report_run import HOSTILE, make_run, options
 from spinegrade.metrics.bootstrap import Interval
-from spinegrade.names import LUMBAR_LEVELS, SPINAL
+from spinegrade.regions.lumbar_mri import LUMBAR_LEVELS, SPINAL
 from spinegrade.report.data import Paths, RunData
 from spinegrade.report.page import write_report
 from spinegrade.report.parts import Note

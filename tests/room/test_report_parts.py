@@ -14,7 +14,7 @@ from refusals import refused
 from report_run import AXIAL, SAGITTAL, make_run, point_of
 from spinegrade.geometry.affine import affine_from_dicom
 from spinegrade.metrics.points import affines_of, point_errors, point_figures
-from spinegrade.names import FORAMINAL, LUMBAR_CELLS, PROBABILITY_COLUMNS, SPINAL, SUBARTICULAR
+from spinegrade.regions.lumbar_mri import FORAMINAL, LUMBAR_CELLS, SPINAL, SUBARTICULAR
 from spinegrade.report.captions import CAPTIONS
 from spinegrade.report.crops import contact_sheets, read_crops
 from spinegrade.report.data import RunData
@@ -24,6 +24,7 @@ from spinegrade.report.parts import Slice
 from spinegrade.report.points import spread
 from spinegrade.report.style import svg_uri
 from spinegrade.report.times import read_benchmarks, rule_of
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 
 
 @pytest.fixture(scope="module")

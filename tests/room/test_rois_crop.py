@@ -15,7 +15,8 @@ from spinegrade.crop.build import Jitter, crop_shard, find_centre, read_jitter
 from spinegrade.crop.crop import crop_affine, crop_pixels
 from spinegrade.crop.settings import InPlane, RoiSet, Slices, check_roi_sets, roi_set_from_config
 from spinegrade.geometry.affine import affine_from_columns, affine_from_dicom, to_mm, to_pixels
-from spinegrade.names import LUMBAR_CELLS, SPINAL, SUBARTICULAR, Cell
+from spinegrade.regions.lumbar_mri import LUMBAR_CELLS, LUMBAR_MRI, SPINAL, SUBARTICULAR
+from spinegrade.regions.region import Cell
 from spinegrade.volumes import Stack
 
 SAGITTAL = [0.0, 1, 0, 0, 0, -1]
@@ -196,7 +197,7 @@ def shard_inputs(tmp_path):
 
 def test_a_shard_has_a_row_a_keypoint(tmp_path):
     stack, points, labels, folds = shard_inputs(tmp_path)
-    crops, table = crop_shard(roi(), points, [stack], labels, folds, Jitter(1.5, 0.4))
+    crops, table = crop_shard(roi(), points, [stack], labels, folds, Jitter(1.5, 0.4), LUMBAR_MRI)
     assert crops.shape == (2, 5, 25, 25)
     assert table["level"].tolist() == ["l3_l4", "l4_l5"] and table["row"].tolist() == [0, 1]
     assert table["grade"].tolist() == [2, 2] and table["fold"].tolist() == [1, 1]
@@ -205,7 +206,7 @@ def test_a_shard_has_a_row_a_keypoint(tmp_path):
     np.testing.assert_allclose(
         to_mm(affine, [[12, 12, 2]])[0], table.loc[0, ["x_mm", "y_mm", "z_mm"]].to_numpy(float)
     )
-    _, new = crop_shard(roi(), points, [stack], labels, None, Jitter(1.5, 0.4))
+    _, new = crop_shard(roi(), points, [stack], labels, None, Jitter(1.5, 0.4), LUMBAR_MRI)
     assert new["fold"].isna().all()
 
 
@@ -222,13 +223,13 @@ def test_a_crop_that_shows_nothing_is_none(tmp_path, caplog):
         for cell, place in zip(cells, (beside, black, speck), strict=True)
     ]
     points = pd.concat([points, pd.DataFrame(extra)], ignore_index=True)
-    crops, table = crop_shard(roi(), points, [stack], labels, folds, Jitter(1.5, 0.4))
+    crops, table = crop_shard(roi(), points, [stack], labels, folds, Jitter(1.5, 0.4), LUMBAR_MRI)
     assert table["level"].tolist() == ["l3_l4", "l4_l5"] and table["row"].tolist() == [0, 1]
     assert len(crops) == 2 and crops[0].any() and crops[1].any()
     assert "study s1 gets no crop of canal at spinal_canal_stenosis_l1_l2, " in caplog.text
     # The same speck among the pixels seen is a picture.
     points.loc[4, ["x_px", "y_px"]] = [14.0, 14.0]
-    _, table = crop_shard(roi(), points, [stack], labels, folds, Jitter(1.5, 0.4))
+    _, table = crop_shard(roi(), points, [stack], labels, folds, Jitter(1.5, 0.4), LUMBAR_MRI)
     assert "l5_s1" in table["level"].tolist()
 
 
@@ -237,10 +238,10 @@ def test_one_bad_study_is_left_out(tmp_path, caplog):
     broken = replace(stack, study="s0", path=tmp_path / "broken.nii")
     broken.path.write_bytes(b"no volume")
     both = pd.concat([points.assign(study="s0"), points], ignore_index=True)
-    _, table = crop_shard(roi(), both, [broken, stack], labels, folds, Jitter(1, 0))
+    _, table = crop_shard(roi(), both, [broken, stack], labels, folds, Jitter(1, 0), LUMBAR_MRI)
     assert set(table["study"]) == {"s1"}
     assert "study s0 gets no crops of canal" in caplog.text
-    crops, table = crop_shard(roi(), both[:2], [broken], labels, folds, Jitter(1, 0))
+    crops, table = crop_shard(roi(), both[:2], [broken], labels, folds, Jitter(1, 0), LUMBAR_MRI)
     assert crops.shape == (0, 5, 25, 25) and table.empty
 
 
@@ -262,6 +263,6 @@ def test_unusable_roi_sets_are_refused():
         "in_plane": {"unit": "mm", "size": 30, "output_px": 32},
     }
     with refused("CROPS_DETECTOR_UNKNOWN", "sagital_t2", "sagittal_t2", key="crop.sets.x.detector"):
-        check_roi_sets({"x": block}, ["sagittal_t1", "sagittal_t2"])
+        check_roi_sets({"x": block}, ["sagittal_t1", "sagittal_t2"], LUMBAR_MRI)
     with refused("CROPS_EVEN_COUNT", 4, key="crop.sets.x.slices.count"):
-        roi_set_from_config("x", {**block, "slices": {"count": 4}})
+        roi_set_from_config("x", {**block, "slices": {"count": 4}}, LUMBAR_MRI)

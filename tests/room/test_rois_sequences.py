@@ -11,7 +11,7 @@ from refusals import refused
 from spinegrade.crop.sequences import level_ranges, sequence_table, write_sequences
 from spinegrade.crop.settings import check_sequences, sequence_from_config
 from spinegrade.geometry.affine import to_mm
-from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SUBARTICULAR
+from spinegrade.regions.lumbar_mri import FORAMINAL, LUMBAR_LEVELS, SUBARTICULAR
 from spinegrade.runtime.arrays import open_array
 from spinegrade.tables.files import empty_table, read_table, write_table
 from spinegrade.tables.folds import FOLDS
@@ -64,7 +64,7 @@ def ranges(stack: Stack, points: list[dict]) -> dict[str, tuple[float, int, int]
     """By level: where it lies, first and last slice."""
     table = pd.DataFrame(points, columns=list(KEYPOINTS.columns))
     found = level_ranges(stack, table)
-    return {r.level: (round(r.place.z_index, 6), r.first, r.last) for r in found}
+    return {r.level: (round(r.position.z_index, 6), r.first, r.last) for r in found}
 
 
 def test_a_level_reaches_half_the_gap_to_its_neighbours(tmp_path):
@@ -118,8 +118,8 @@ def test_the_most_confident_point_of_a_side_counts_and_one_side_serves(tmp_path)
         point("l3_l4", "right", 25, stack, 0.2),
     ]
     found = {r.level: r for r in level_ranges(stack, pd.DataFrame(points))}
-    assert found["l4_l5"].place == (11.0, True, 0.5, "another")
-    assert found["l3_l4"].place.z_index == 25.0 and found["l3_l4"].first == 18
+    assert found["l4_l5"].position == (11.0, True, 0.5, "another")
+    assert found["l3_l4"].position.z_index == 25.0 and found["l3_l4"].first == 18
 
 
 def test_stacks_of_a_study_share_its_levels(tmp_path):

@@ -14,7 +14,8 @@ from spinegrade.crop.sampling import Sampled
 from spinegrade.crop.settings import InPlane, RoiSet, Slices, roi_set_from_config
 from spinegrade.crop_shape import CropShape
 from spinegrade.geometry.affine import to_mm
-from spinegrade.names import FORAMINAL, SPINAL, SUBARTICULAR, Cell
+from spinegrade.regions.lumbar_mri import FORAMINAL, LUMBAR_MRI, SPINAL, SUBARTICULAR
+from spinegrade.regions.region import Cell
 from spinegrade.sampled_slices import sampled_indices
 from test_rois_crop import bright, keypoint, make_stack
 
@@ -161,7 +162,9 @@ def test_sampled_slices_are_those_of_the_side_wherever_the_point_is(tmp_path):
     cells = [Cell(FORAMINAL, "l4_l5", side) for side in ("left", "right")]
     points = pd.DataFrame([keypoint(stack, cell, 40, 30, 8) for cell in cells])
     labels = pd.DataFrame([{"study": "s1", **cell._asdict(), "grade": 0} for cell in cells])
-    crops, table = crop_shard(foraminal(), points, [stack], labels, None, Jitter(1, 0.5))
+    crops, table = crop_shard(
+        foraminal(), points, [stack], labels, None, Jitter(1, 0.5), LUMBAR_MRI
+    )
     assert crops.shape == (2, 5, 9, 17) and table["side"].tolist() == ["left", "right"]
     assert crops[0, :, 0, 0].tolist() == [80, 100, 110, 130, 150]
     assert crops[1, :, 8, 16].tolist() == [10, 30, 50, 60, 80]
@@ -189,7 +192,7 @@ def test_sampled_slices_of_axial_stacks_are_refused(tmp_path):
     labels = pd.DataFrame([{"study": "s1", **cell._asdict(), "grade": 0}])
     where = "crop.sets.framed.slices.sampled"
     with refused("CROPS_SAMPLED_PLANE", "axial", "study s1", "series 7", key=where):
-        crop_shard(foraminal(), points, [stack], labels, None, Jitter(1, 0.5))
+        crop_shard(foraminal(), points, [stack], labels, None, Jitter(1, 0.5), LUMBAR_MRI)
 
 
 def test_both_sides_may_look_at_the_canal(tmp_path):
@@ -205,8 +208,8 @@ def test_both_sides_may_look_at_the_canal(tmp_path):
     points = pd.DataFrame([keypoint(stack, canal, 90, 100, 7)])
     sides = [Cell(SUBARTICULAR, "l4_l5", side) for side in ("left", "right")]
     labels = pd.DataFrame([{"study": "s1", **cell._asdict(), "grade": 1} for cell in sides])
-    roi_set = roi_set_from_config("side", block)
-    crops, table = crop_shard(roi_set, points, [stack], labels, None, Jitter(1, 0.5))
+    roi_set = roi_set_from_config("side", block, LUMBAR_MRI)
+    crops, table = crop_shard(roi_set, points, [stack], labels, None, Jitter(1, 0.5), LUMBAR_MRI)
     assert crops.shape == (2, 7, 128, 128) and table["side"].tolist() == ["left", "right"]
     np.testing.assert_array_equal(crops[0], crops[1])
     # A pixel of the stack is two of the frame, hence four rows by two columns. Rows lie 1/8, 3/8
@@ -272,13 +275,13 @@ BLOCK = {
 )
 def test_contradictions_are_refused(more, code, key, value):
     with refused(code, value, key=f"crop.sets.x.slices{key}"):
-        roi_set_from_config("x", {**BLOCK, **more})
+        roi_set_from_config("x", {**BLOCK, **more}, LUMBAR_MRI)
 
 
 def test_the_shape_that_a_network_sees():
-    roi_set = roi_set_from_config("x", BLOCK)
+    roi_set = roi_set_from_config("x", BLOCK, LUMBAR_MRI)
     assert roi_set.stored_shape == roi_set.shape.stored == (7, 80, 144)
     assert not roi_set.in_plane.is_square and roi_set.shape.seen == (5, 64, 128)
     squared = {**BLOCK["in_plane"], "size": [72, 72], "output_px": [64, 64]}
-    square = roi_set_from_config("x", {**BLOCK, "in_plane": squared})
+    square = roi_set_from_config("x", {**BLOCK, "in_plane": squared}, LUMBAR_MRI)
     assert square.in_plane.is_square and square.shape == CropShape(5, 1, 64, 64, 8)

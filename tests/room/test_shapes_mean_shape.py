@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from refusals import refused
-from spinegrade import names
+from spinegrade.kaggle_rsna2024 import kaggle_condition, kaggle_level
+from spinegrade.regions.lumbar_mri import FORAMINAL, LUMBAR_LEVELS, SPINAL
 from spinegrade.shapes import align_to_shape, mean_shape
 from spinegrade.shapes.fit import FRAME_PX, complete_sets, fit_mean_shape, image_sizes
 from spinegrade.tables.files import write_table
@@ -31,7 +32,7 @@ def landmark_rows(study: str, condition: str, side: str, points: np.ndarray) -> 
             "x_px": x,
             "y_px": y,
         }
-        for level, (x, y) in zip(names.LUMBAR_LEVELS, points, strict=True)
+        for level, (x, y) in zip(LUMBAR_LEVELS, points, strict=True)
     ]
 
 
@@ -59,9 +60,9 @@ def write_inputs(folder: Path, landmarks: list[dict], stacks: list[dict]) -> tup
 
 def both_planes(study: str, points: np.ndarray) -> list[dict]:
     return (
-        landmark_rows(study, names.FORAMINAL, "left", points)
-        + landmark_rows(study, names.FORAMINAL, "right", points + np.array([2, 0]))
-        + landmark_rows(study, names.SPINAL, "central", points + np.array([5, 1]))
+        landmark_rows(study, FORAMINAL, "left", points)
+        + landmark_rows(study, FORAMINAL, "right", points + np.array([2, 0]))
+        + landmark_rows(study, SPINAL, "central", points + np.array([5, 1]))
     )
 
 
@@ -81,12 +82,12 @@ def test_align_to_shape_returns_the_transform_both_ways():
 
 def test_points_are_scaled_by_the_longer_side_and_incomplete_studies_counted():
     landmarks = pd.DataFrame(
-        landmark_rows("a", names.SPINAL, "central", 100 + ZIGZAG)
-        + landmark_rows("b", names.SPINAL, "central", 100 + ZIGZAG)[:4]
-        + landmark_rows("c", names.SPINAL, "central", 100 + ZIGZAG)
+        landmark_rows("a", SPINAL, "central", 100 + ZIGZAG)
+        + landmark_rows("b", SPINAL, "central", 100 + ZIGZAG)[:4]
+        + landmark_rows("c", SPINAL, "central", 100 + ZIGZAG)
     )
     stacks = pd.DataFrame([stack_row("a", 200, 256), stack_row("b", 512, 512)])
-    sets = complete_sets(landmarks, image_sizes(stacks), names.SPINAL, ("central",))
+    sets = complete_sets(landmarks, image_sizes(stacks), SPINAL, ("central",))
     # a: 512 / 256 = 2; b lacks L5/S1; c was not converted.
     assert sets.studies == ["a"]
     assert sets.left_out == 2
@@ -129,19 +130,19 @@ def test_two_halves_of_the_real_foraminal_points_agree(real_data):
     sized = pd.read_csv(folder / "train_label_coordinates_with_size.csv.gz", dtype=text)
     sizes = sized.groupby(["study_id", "series_id"])[["height", "width"]].first().max(axis=1)
     points = pd.read_csv(folder / "train_label_coordinates.fix01b.csv.gz", dtype=text)
-    condition = points["condition"].map(names.kaggle_condition)
+    condition = points["condition"].map(kaggle_condition)
     landmarks = pd.DataFrame(
         {
             "study": points["study_id"],
             "series": points["series_id"],
             "condition": condition.str[0],
             "side": condition.str[1],
-            "level": points["level"].map(names.kaggle_level),
+            "level": points["level"].map(kaggle_level),
             "x_px": points["x"],
             "y_px": points["y"],
         }
     )
-    sets = complete_sets(landmarks, sizes, names.FORAMINAL, ("left", "right"))
+    sets = complete_sets(landmarks, sizes, FORAMINAL, ("left", "right"))
     assert len(sets.studies) > 1900
     order = np.random.default_rng(5).permutation(len(sets.points))
     first, second = (mean_shape(sets.points[half]) for half in np.array_split(order, 2))

@@ -15,9 +15,9 @@ from spinegrade.grade.views import predict as views
 from spinegrade.grade.views.looks import plain_look
 from spinegrade.grade.views.rows import logits_of
 from spinegrade.grade.views.samples import Batch
-from spinegrade.names import PROBABILITY_COLUMNS
 from spinegrade.tables.files import read_table
 from spinegrade.tables.folds import FOLDS
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 from spinegrade.tables.predictions import PREDICTIONS
 from spinegrade.training.fold_models import Cohort
 from spinegrade.training.record import read_weights, save_weights

@@ -18,7 +18,7 @@ from spinegrade.grade.views import stores as views
 from spinegrade.grade.views.stores import Opened, open_inputs
 from spinegrade.learners import learners_of
 from spinegrade.models.registry import build
-from spinegrade.names import CONDITIONS, LUMBAR_LEVELS
+from spinegrade.regions.lumbar_mri import CONDITIONS, LUMBAR_LEVELS
 from spinegrade.tables.files import read_table, write_table
 from spinegrade.tables.folds import FOLDS
 from spinegrade.tables.labels import LABELS

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pandas as pd
-from spinegrade import names
 from spinegrade.annotations.judge import judge
+from spinegrade.regions.lumbar_mri import FORAMINAL, LUMBAR_LEVELS, SPINAL, SUBARTICULAR
 
 SERIES = {"canal": "12", "foramina": "11", "recesses": "13"}
 KINDS = pd.DataFrame(
@@ -22,7 +22,7 @@ def _point(series: str, condition: str, level: int, side: str, **known: float) -
         "study": "1",
         "series": SERIES[series],
         "condition": condition,
-        "level": names.LUMBAR_LEVELS[level],
+        "level": LUMBAR_LEVELS[level],
         "side": side,
         "rows": 200,
         "cols": 200,
@@ -42,14 +42,14 @@ def spine(located: bool = True) -> pd.DataFrame:
         row = 100.0 - z
         place = {"z_mm": z, "y_mm": y, "x_px": 80 + y, "y_px": row, "stack": 0}
         canal = {**place, "x_mm": 0.0, "index": 7, "instance_number": 8}
-        rows.append(_point("canal", names.SPINAL, level, "central", **canal))
+        rows.append(_point("canal", SPINAL, level, "central", **canal))
         for side, sign in (("left", 1), ("right", -1)):
             foramen = {**place, "x_mm": 16.0 * sign, "index": 7 + 4 * sign}
             foramen["instance_number"] = foramen["index"] + 1
-            rows.append(_point("foramina", names.FORAMINAL, level, side, **foramen))
+            rows.append(_point("foramina", FORAMINAL, level, side, **foramen))
             recess = {**place, "x_mm": 10.0 * sign, "index": 24 - 5 * level, "y_px": 80 + y}
             recess |= {"x_px": 100.0 + 10 * sign, "instance_number": 1 + 5 * level}
-            rows.append(_point("recesses", names.SUBARTICULAR, level, side, **recess))
+            rows.append(_point("recesses", SUBARTICULAR, level, side, **recess))
     points = pd.DataFrame(rows).merge(KINDS, on=["study", "series"])
     points = points.assign(code=None, found=None)
     if not located:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from annotation_helpers import cell, spine, told
 from spinegrade.annotations.counts import count_numbers
-from spinegrade.names import FORAMINAL, SPINAL, SUBARTICULAR
+from spinegrade.regions.lumbar_mri import FORAMINAL, SPINAL, SUBARTICULAR
 
 
 def exchange(points, condition: str, level: str, column: str) -> None:

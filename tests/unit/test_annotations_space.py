@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from annotation_helpers import cell, spine, told
-from spinegrade import names
 from spinegrade.annotations.judge import judge
 from spinegrade.annotations.points import not_in_order
-from spinegrade.names import FORAMINAL, SPINAL, SUBARTICULAR
+from spinegrade.regions.lumbar_mri import FORAMINAL, LUMBAR_LEVELS, SPINAL, SUBARTICULAR
 
 
 def both(code: str, level: str) -> set[tuple[str, str, str]]:
@@ -127,7 +126,7 @@ def test_series_that_do_not_meet() -> None:
     # Foramina and canal agree, so the axial series alone is named, at all of its levels.
     expected = {
         (code, level, side)
-        for level in names.LUMBAR_LEVELS
+        for level in LUMBAR_LEVELS
         for code, level, side in both("LANDMARK_SERIES_APART", level)
     }
     assert told(points) == expected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from spinegrade.localise.heatmap.augment import Batch, Strength, augment
-from spinegrade.targets import TARGETS
+from spinegrade.regions.lumbar_mri import TARGETS
 
 STILL = Strength(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 SHAPE = (9, 48, 40)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from refusals import refused
 from spinegrade.metrics.bootstrap import bootstrap_score, compare
-from spinegrade.metrics.cells import Cells, match
+from spinegrade.metrics.cells import LabelledCells, match
 from spinegrade.metrics.reliability import (
     calibration_curve,
     calibration_error,
@@ -13,17 +13,19 @@ from spinegrade.metrics.reliability import (
     level_table,
     study_losses,
 )
-from spinegrade.metrics.rsna2024 import cell_sums, score_cells
-from spinegrade.names import CONDITIONS, LUMBAR_CELLS, PROBABILITY_COLUMNS, SPINAL
+from spinegrade.metrics.score import cell_sums, score_cells
+from spinegrade.regions.lumbar_mri import CONDITIONS, LUMBAR_CELLS, LUMBAR_MRI, SPINAL
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 
 
-def cohort(studies: int, seed: int = 0) -> tuple[Cells, np.ndarray]:
+def cohort(studies: int, seed: int = 0) -> tuple[LabelledCells, np.ndarray]:
     """All 25 cells of each study with random grades, and predictions that know something."""
     random = np.random.default_rng(seed)
     count = 25 * studies
     grade = random.choice(3, p=(0.7, 0.2, 0.1), size=count)
     signal = random.gamma(1.0, size=(count, 3)) + 1.5 * np.eye(3)[grade]
-    cells = Cells(
+    cells = LabelledCells(
+        LUMBAR_MRI,
         np.array([f"s{n}" for n in range(studies)], dtype=object),
         np.repeat(np.arange(studies), 25),
         np.tile([0] * 5 + [1] * 10 + [2] * 10, studies),
@@ -40,7 +42,8 @@ def test_a_resample_of_sums_is_the_score_of_the_repeated_studies() -> None:
     counts = np.array([2, 0, 1, 3, 0, 1, 0])
     chosen = np.repeat(np.arange(7), counts)
     rows = np.concatenate([np.flatnonzero(cells.study == study) for study in chosen])
-    repeated = Cells(
+    repeated = LabelledCells(
+        LUMBAR_MRI,
         np.arange(7),
         np.repeat(np.arange(7), 25),
         cells.condition[rows],
@@ -68,7 +71,7 @@ def test_interval_agrees_with_the_spread_of_the_mean() -> None:
     # With every study weighing the same, a part is a plain mean over studies, whose
     # bootstrap spread is known: sd / sqrt(n).
     cells, values = cohort(400)
-    cells = Cells(**{**vars(cells), "grade": np.zeros(len(cells), dtype=np.int64)})
+    cells = LabelledCells(**{**vars(cells), "grade": np.zeros(len(cells), dtype=np.int64)})
     sums = cell_sums(cells, values)
     mean_loss = sums.loss[:, 1] / sums.weight[:, 1]
     interval = bootstrap_score(cells, values, resamples=4000, seed=1)["foraminal"]
@@ -98,7 +101,7 @@ def test_too_few_labels_are_refused() -> None:
 def test_calibration_curve_by_hand() -> None:
     cells, _ = cohort(1)
     cells = cells.part(np.arange(25) < 4)
-    cells = Cells(**{**vars(cells), "grade": np.array([0, 2, 0, 0])})
+    cells = LabelledCells(**{**vars(cells), "grade": np.array([0, 2, 0, 0])})
     severe = np.array([0.05, 0.92, 0.97, 0.01])
     values = np.stack([1 - severe, np.zeros(4), severe], axis=1)
     plain = calibration_curve(cells, values, 2, SPINAL, weighted=False)
@@ -145,6 +148,6 @@ def test_bootstrap_is_the_same_whatever_the_order_of_the_rows() -> None:
     table[list(PROBABILITY_COLUMNS)] = values
     found = []
     for order in (labels, labels.iloc[::-1]):
-        matched, (probabilities,) = match(order, table)
+        matched, (probabilities,) = match(LUMBAR_MRI, order, table)
         found.append(bootstrap_score(matched, probabilities, 50, 3)["total"].high)
     assert found[0] == pytest.approx(found[1], abs=1e-12)

@@ -8,7 +8,7 @@ import pytest
 from spinegrade.grade.volumes import points as volumes
 from spinegrade.localise.heatmap.measure import summary
 from spinegrade.metrics.points import point_errors, point_figures
-from spinegrade.names import FORAMINAL
+from spinegrade.regions.lumbar_mri import FORAMINAL
 from spinegrade.report.detectors import compare_detectors
 
 # Columns 2 mm to the back, rows 3 mm down, slices 5 mm to the left.

@@ -6,18 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from refusals import refused
+from spinegrade.kaggle_rsna2024 import CELL_BY_COLUMN, KAGGLE_GRADES
 from spinegrade.metrics.cells import match
-from spinegrade.metrics.rsna2024 import score, score_cells
-from spinegrade.names import (
-    CELL_BY_COLUMN,
+from spinegrade.metrics.rsna2024 import score
+from spinegrade.metrics.score import score_cells
+from spinegrade.regions.lumbar_mri import (
     CONDITIONS,
     FORAMINAL,
     GRADE_WEIGHTS,
-    KAGGLE_GRADES,
-    PROBABILITY_COLUMNS,
+    LUMBAR_MRI,
     SPINAL,
     SUBARTICULAR,
 )
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 
 # Two studies, hand-sized. (study, condition, level, side, grade, p0, p1, p2)
 ROWS = [
@@ -145,7 +146,7 @@ def test_reference_scores_on_the_real_labels(real_data) -> None:
     labels = real_labels(real_data)
     assert int(labels["grade"].notna().sum()) == 48803
     uniform = labels[KEY].assign(**dict.fromkeys(PROBABILITY_COLUMNS, 1 / 3))
-    cells, (values,) = match(labels, uniform)
+    cells, (values,) = match(LUMBAR_MRI, labels, uniform)
     assert score_cells(cells, values).total == pytest.approx(0.99941, abs=5e-6)
     assert score(labels, uniform).any_severe == pytest.approx(0.7018, abs=5e-5)
     constants = score(labels, weighted_constants(labels, ["condition"]))

@@ -25,6 +25,7 @@ SHARED_FOLDERS = {
     "losses",
     "metrics",
     "models",
+    "regions",
     "runtime",
     "tables",
     "training",

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from spinegrade import names
+from spinegrade.regions.lumbar_mri import LUMBAR_CELLS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "room"))
 
@@ -23,7 +23,7 @@ def deliver(root: Path, studies: list[str], slices: int, without: Collection[str
     """
     series = [["study_id", "series_id", "series_description"]]
     points = [["study_id", "series_id", "instance_number", "condition", "level", "x", "y"]]
-    labels = [["study_id", *(cell.column for cell in names.LUMBAR_CELLS)]]
+    labels = [["study_id", *(cell.column for cell in LUMBAR_CELLS)]]
     for study in studies:
         labels.append([study, *["Normal/Mild"] * 25])
         for number, (description, orientation) in enumerate(SERIES):

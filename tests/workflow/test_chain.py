@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from spinegrade.names import CONDITIONS, FORAMINAL, LUMBAR_CELLS
 from spinegrade.phantom.cohort import write_cohort
 from spinegrade.phantom.study import PhantomSettings
+from spinegrade.regions.lumbar_mri import CONDITIONS, FORAMINAL, LUMBAR_CELLS
 
 PROJECT = Path(__file__).resolve().parents[2]
 MINIATURE = PROJECT / "tests" / "workflow" / "miniature.yaml"

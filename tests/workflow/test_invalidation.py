@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from spinegrade import names
 from spinegrade.cohort.fold_rule import fold_of
+from spinegrade.regions.lumbar_mri import LUMBAR_CELLS
 from spinegrade.shards import shard_of
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -117,7 +117,7 @@ def from_landmarks() -> set[str]:
 
 
 PACKAGE = "scripts/spinegrade"
-# What is edited: a file, a pattern in it, what stands in its place.
+# What is edited: a file (empty where there is none yet), a pattern in it, what stands in its place.
 EDITS: dict[str, tuple[str, str, str, set[str]]] = {
     "a comment": (f"{PACKAGE}/crop/crop.py", r"\A", "# nothing to see\n", set()),
     "a docstring": (f"{PACKAGE}/crop/crop.py", r'\A"""', '"""Reworded. ', set()),
@@ -141,6 +141,21 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
         from_classifiers(*CLASSIFIERS),
     ),
     "the metric": (f"{PACKAGE}/metrics/rsna2024.py", r"\Z", "\nCLIP = 1e-12\n", ENDS),
+    "another region that appears": (
+        f"{PACKAGE}/regions/other.py",
+        r"\A",
+        'LEVELS = ("c1", "c2")\n',
+        set(),
+    ),
+    "the region of the run": (
+        f"{PACKAGE}/regions/lumbar_mri.py",
+        r"\Z",
+        "\nMORE = 1\n",
+        # The delivered tables are read in its words, and all else follows from them.
+        {"index_cohort", "split_folds", "fit_mean_shape"}
+        | jobs("convert_dicom", SHARDS)
+        | from_landmarks(),
+    ),
     "a column of a table that this run does not have": (
         f"{PACKAGE}/tables/sequences.py",
         r'"start": whole\(0\)',
@@ -229,6 +244,12 @@ WHY: dict[str, list[str]] = {
         "  train_grader learner=attentive fold=0,1,2: code of spinegrade.models.slice_attention",
     ],
     "the metric": ["  fit_ensemble: code of spinegrade.metrics.rsna2024"],
+    "the region of the run": [
+        "  index_cohort: code of spinegrade.regions.lumbar_mri",
+        "  crop_rois roi_set=canal_axial,recess_axial,canal_sagittal,foramen_sagittal shard=0,1: "
+        "code of spinegrade.regions.lumbar_mri",
+        "  write_submission: code of spinegrade.regions.lumbar_mri",
+    ],
     "the crop geometry": [
         "  crop_rois roi_set=canal_axial,recess_axial,canal_sagittal,foramen_sagittal shard=0,1: "
         "code of spinegrade.crop.crop",
@@ -251,7 +272,7 @@ def deliver(root: Path, train: list[str]) -> None:
     series = [["study_id", "series_id", "series_description"]]
     tests = [["study_id", "series_id", "series_description"]]
     points = [["study_id", "series_id", "instance_number", "condition", "level", "x", "y"]]
-    labels = [["study_id", *(cell.column for cell in names.LUMBAR_CELLS)]]
+    labels = [["study_id", *(cell.column for cell in LUMBAR_CELLS)]]
     for study in train:
         series.append([study, f"{study}1", "Sagittal T1"])
         points.append([study, f"{study}1", "1", "Spinal Canal Stenosis", "L1/L2", "5", "6"])
@@ -378,8 +399,8 @@ def test_nothing_reruns_nothing(memory: Path) -> None:
 def test_an_edit_reruns_what_it_concerns(memory: Path, name: str) -> None:
     file, pattern, instead, expected = EDITS[name]
     path = memory / file
-    before, times = path.read_text(), path.stat()
-    edited, count = re.subn(pattern, instead, before, count=1)
+    kept = (path.read_text(), path.stat()) if path.exists() else None
+    edited, count = re.subn(pattern, instead, kept[0] if kept else "", count=1)
     assert count == 1, f"{file} has nothing like {pattern}"
     try:
         path.write_text(edited)
@@ -388,8 +409,12 @@ def test_an_edit_reruns_what_it_concerns(memory: Path, name: str) -> None:
         assert ("Why jobs run:" in words) == bool(expected)
         assert {*WHY.get(name, ())} <= {*words.splitlines()}
     finally:
-        path.write_text(before)
-        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        if kept:
+            before, times = kept
+            path.write_text(before)
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        else:
+            path.unlink()
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 import yaml
 from miniature_run import planned, snakemake
-from spinegrade.names import KAGGLE_GRADES, LUMBAR_CELLS
+from spinegrade.kaggle_rsna2024 import KAGGLE_GRADES
+from spinegrade.regions.lumbar_mri import LUMBAR_CELLS
 
 pytestmark = pytest.mark.workflow
 COLUMNS = [cell.column for cell in LUMBAR_CELLS]

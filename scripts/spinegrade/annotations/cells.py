@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pandas as pd
 
-from spinegrade import names
 from spinegrade.annotations import codes
 from spinegrade.annotations.points import CELL, findings
+from spinegrade.regions.lumbar_mri import FORAMINAL, SPINAL, SUBARTICULAR
 
 # The series that a condition is read from: its plane, and its weightings.
 KINDS = {
-    names.SPINAL: ("sagittal", ("t2", "stir")),
-    names.FORAMINAL: ("sagittal", ("t1",)),
-    names.SUBARTICULAR: ("axial", ("t2",)),
+    SPINAL: ("sagittal", ("t2", "stir")),
+    FORAMINAL: ("sagittal", ("t1",)),
+    SUBARTICULAR: ("axial", ("t2",)),
 }
 _WORDS = {
-    names.SPINAL: "a sagittal T2 or STIR series",
-    names.FORAMINAL: "a sagittal T1 series",
-    names.SUBARTICULAR: "an axial T2 series",
+    SPINAL: "a sagittal T2 or STIR series",
+    FORAMINAL: "a sagittal T1 series",
+    SUBARTICULAR: "an axial T2 series",
 }
 
 

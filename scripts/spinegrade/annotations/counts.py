@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from spinegrade import names
 from spinegrade.annotations import cells, levels, sides
 from spinegrade.annotations.points import add_context
+from spinegrade.regions.lumbar_mri import FORAMINAL, SPINAL, SUBARTICULAR
 
 
 class Counts(NamedTuple):
@@ -39,17 +39,17 @@ def count_numbers(points: pd.DataFrame) -> Counts:
     points = add_context(points)
     points = points[~points["outside"]].drop(index=cells.twice(points)["row"])
     points = points.drop(index=cells.repeated(points)["row"])
-    recesses = sides.side_pairs(points, names.SUBARTICULAR, "axial")
-    foramina = sides.side_pairs(points, names.FORAMINAL, "sagittal")
+    recesses = sides.side_pairs(points, SUBARTICULAR, "axial")
+    foramina = sides.side_pairs(points, FORAMINAL, "sagittal")
     apart = foramina["instance_number_left"] - foramina["instance_number_right"]
     by_series = [foramina["study"], foramina["series"]]
     left, right, one = (
         apart.pipe(test).groupby(by_series).agg(["any", "all"])
         for test in (lambda n: n > 0, lambda n: n < 0, lambda n: n == 0)
     )
-    directions = levels.number_directions(points, names.SUBARTICULAR, "axial")
+    directions = levels.number_directions(points, SUBARTICULAR, "axial")
     axial = directions.loc[directions["side"] == "left", "direction"]
-    canal = points[points["condition"] == names.SPINAL]
+    canal = points[points["condition"] == SPINAL]
     return Counts(
         points=len(points),
         recess_pairs=len(recesses),

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spinegrade import names
 from spinegrade.annotations import codes
 from spinegrade.annotations.points import POSITION, findings, not_in_order
+from spinegrade.regions.lumbar_mri import SPINAL, SUBARTICULAR
 
 # A level lies at least so much lower than the one above it. Adults' levels are 25 to 45 mm apart.
 LEAST_FALL_MM = 3.0
@@ -96,9 +96,9 @@ def number_directions(points: pd.DataFrame, condition: str, plane: str) -> pd.Da
 def numbers_out_of_order(points: pd.DataFrame) -> pd.DataFrame:
     """Recess points without positions whose instance numbers neither grow nor fall."""
     plain = points[~points["in_space"]]
-    directions = number_directions(plain, names.SUBARTICULAR, "axial")
+    directions = number_directions(plain, SUBARTICULAR, "axial")
     bad = directions.loc[directions["direction"] == "neither", ["study", "series", "side"]]
-    own = plain[(plain["condition"] == names.SUBARTICULAR) & (plain["plane"] == "axial")]
+    own = plain[(plain["condition"] == SUBARTICULAR) & (plain["plane"] == "axial")]
     own = own.assign(row=own.index).merge(bad, on=["study", "series", "side"])
     rows: list[int] = []
     found: list[str] = []
@@ -121,7 +121,7 @@ def off_line(points: pd.DataFrame) -> pd.DataFrame:
     Distances are in mm and space, without positions in px of the image; what is far goes by the
     median distance of two levels of the series.
     """
-    canal = points[(points["condition"] == names.SPINAL) & (points["plane"] == "sagittal")]
+    canal = points[(points["condition"] == SPINAL) & (points["plane"] == "sagittal")]
     parts = [
         _off_line(canal[canal["in_space"]], POSITION, "mm"),
         _off_line(canal[~canal["in_space"]], ["x_px", "y_px"], "px"),

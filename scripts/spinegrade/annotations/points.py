@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spinegrade import names
 from spinegrade.annotations import codes
+from spinegrade.regions.lumbar_mri import LUMBAR_LEVELS
 
 CELL = ["condition", "level", "side"]
 POSITION = ["x_mm", "y_mm", "z_mm"]
 _CERVICAL = tuple(f"c{number}" for number in range(1, 8))
-_RANK = {level: rank for rank, level in enumerate((*names.LUMBAR_LEVELS, *_CERVICAL))}
+_RANK = {level: rank for rank, level in enumerate((*LUMBAR_LEVELS, *_CERVICAL))}
 
 
 def points_of_tables(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from spinegrade import names
 from spinegrade.annotations import codes
 from spinegrade.annotations.points import findings
+from spinegrade.regions.lumbar_mri import FORAMINAL, SUBARTICULAR
 
 _KEY = ["study", "series", "rank"]
 _OWN = ["instance_number", "x_px", "x_mm", "stack", "index"]
@@ -47,7 +47,7 @@ def exchanged_recesses(points: pd.DataFrame) -> pd.DataFrame:
     By patient position (+x to the left) where both have one; else by column, since axial images
     are shown with the patient's left at their right.
     """
-    pairs = side_pairs(points, names.SUBARTICULAR, "axial")
+    pairs = side_pairs(points, SUBARTICULAR, "axial")
     return pd.concat([_by_position(pairs), exchanged_by_column(pairs)], ignore_index=True)
 
 
@@ -77,7 +77,7 @@ def exchanged_foramina(points: pd.DataFrame) -> pd.DataFrame:
     Without positions: the pairs whose instance numbers run against most of their series; with
     as many of either kind, all of them.
     """
-    pairs = side_pairs(points, names.FORAMINAL, "sagittal")
+    pairs = side_pairs(points, FORAMINAL, "sagittal")
     # On one slice the plane's tilt decides which x is greater, and proves nothing.
     parts = [_by_position(pairs[~pairs["same_slice"]])]
     plain = pairs[~pairs["in_space"]]
@@ -99,7 +99,7 @@ def exchanged_foramina(points: pd.DataFrame) -> pd.DataFrame:
 
 def foramina_on_one_slice(points: pd.DataFrame) -> pd.DataFrame:
     """Left and right foramen of a level on the same sagittal slice."""
-    pairs = side_pairs(points, names.FORAMINAL, "sagittal")
+    pairs = side_pairs(points, FORAMINAL, "sagittal")
     bad = pairs[pairs["same_slice"]]
     found = [f"left and right on instance {number}" for number in bad["instance_number_left"]]
     return _both(bad, codes.ONE_SLICE, found, "the two foramina on slices of their own")

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from spinegrade import names
 from spinegrade.cohort import layout
 from spinegrade.cohort.problems import Problems
 from spinegrade.cohort.read_tables import read_labels, read_submission_studies
+from spinegrade.regions.region import Cell
 from spinegrade.shards import shard_of
 from spinegrade.tables.studies import STUDIES
 
-Labels = dict[str, dict[names.Cell, int | None]]
+Labels = dict[str, dict[Cell, int | None]]
 
 
 def read_labels_alone(root: str | Path, shards: int) -> tuple[pd.DataFrame, Labels]:

@@ -6,21 +6,29 @@ import math
 import re
 from typing import NamedTuple
 
-from spinegrade import names
 from spinegrade.cohort.csv_file import check_id, check_new, read_csv_file
 from spinegrade.cohort.layout import LABELS, LANDMARKS, SUBMISSION
 from spinegrade.cohort.problems import Problems
+from spinegrade.kaggle_rsna2024 import (
+    CELL_BY_COLUMN,
+    KAGGLE_GRADES,
+    KAGGLE_SERIES,
+    kaggle_condition,
+    kaggle_level,
+)
+from spinegrade.regions.lumbar_mri import LUMBAR_CELLS, LUMBAR_LEVELS
+from spinegrade.regions.region import Cell
 
 LANDMARK_COLUMNS = ("study_id", "series_id", "instance_number", "condition", "level", "x", "y")
 SERIES_COLUMNS = ("study_id", "series_id", "series_description")
-_GRADES = {text.lower(): grade for text, grade in names.KAGGLE_GRADES.items()} | {
-    text.lower().replace("/", "_"): grade for text, grade in names.KAGGLE_GRADES.items()
+_GRADES = {text.lower(): grade for text, grade in KAGGLE_GRADES.items()} | {
+    text.lower().replace("/", "_"): grade for text, grade in KAGGLE_GRADES.items()
 }
-_GRADES_ALLOWED = ", ".join(names.KAGGLE_GRADES) + ", or nothing where it was not graded"
-_SERIES = {text.lower(): kind for text, kind in names.KAGGLE_SERIES.items()}
-_SERIES_ALLOWED = ", ".join(names.KAGGLE_SERIES)
+_GRADES_ALLOWED = ", ".join(KAGGLE_GRADES) + ", or nothing where it was not graded"
+_SERIES = {text.lower(): kind for text, kind in KAGGLE_SERIES.items()}
+_SERIES_ALLOWED = ", ".join(KAGGLE_SERIES)
 _CONDITIONS_ALLOWED = ", ".join(
-    sorted({cell.column[: -len(cell.level) - 1] for cell in names.LUMBAR_CELLS})
+    sorted({cell.column[: -len(cell.level) - 1] for cell in LUMBAR_CELLS})
 )
 _LIKE_A_CELL = re.compile(r"stenosis|narrowing|_[tlcs]\d_[tlcs]\d$")
 _WHOLE = re.compile(r"[0-9]{1,9}(\.0+)?", re.ASCII)
@@ -46,23 +54,23 @@ def snake(text: str) -> str:
 
 def read_labels(
     root: str, problems: Problems, rows_needed: bool = True
-) -> dict[str, dict[names.Cell, int | None]]:
+) -> dict[str, dict[Cell, int | None]]:
     """Grades 0, 1, 2 or None (not graded) of all 25 cells by study, from ``train.csv``.
 
     ``rows_needed``: a table that is its header alone is a fault.
     """
-    columns = list(names.CELL_BY_COLUMN)
+    columns = list(CELL_BY_COLUMN)
     file = read_csv_file(root, LABELS, ("study_id", *columns), problems, rename=snake)
     if file is None:
         return {}
     for column in file.columns:
-        if column not in names.CELL_BY_COLUMN and _LIKE_A_CELL.search(column):
+        if column not in CELL_BY_COLUMN and _LIKE_A_CELL.search(column):
             problems.add(
                 f"{file.name}: unknown condition or level",
                 f"column {column!r}; allowed: {_CONDITIONS_ALLOWED}, each followed by one of "
-                + ", ".join(names.LUMBAR_LEVELS),
+                + ", ".join(LUMBAR_LEVELS),
             )
-    found: dict[str, dict[names.Cell, int | None]] = {}
+    found: dict[str, dict[Cell, int | None]] = {}
     seen: dict[tuple[str, ...], int] = {}
     for line, (study, *texts) in file.records(("study_id", *columns)):
         if not check_id(file.name, line, "study_id", study, problems):
@@ -76,7 +84,7 @@ def read_labels(
                     f"{file.name}: unknown grade",
                     f"line {line}, study {study}, {column} is {text!r}; allowed: {_GRADES_ALLOWED}",
                 )
-            found[study][names.CELL_BY_COLUMN[column]] = _GRADES.get(text.lower())
+            found[study][CELL_BY_COLUMN[column]] = _GRADES.get(text.lower())
     if rows_needed and not found and not problems:
         problems.add(f"{file.name}: no rows", "it names no study; at least one is needed")
     return found
@@ -142,7 +150,7 @@ def _place(
 ) -> tuple[str, str, str] | None:
     cell = None
     try:
-        cell = names.kaggle_condition(condition)
+        cell = kaggle_condition(condition)
     except KeyError:
         problems.add(
             f"{file}: unknown condition",
@@ -150,7 +158,7 @@ def _place(
             "(or the same in title case)",
         )
     try:
-        known = names.kaggle_level(level)
+        known = kaggle_level(level)
     except KeyError:
         problems.add(
             f"{file}: unknown level",
@@ -186,7 +194,7 @@ def read_submission_studies(root: str, problems: Problems) -> list[str]:
         study, _, column = row_id.partition("_")
         if not check_id(file.name, line, "study of row_id", study, problems):
             continue
-        if column not in names.CELL_BY_COLUMN:
+        if column not in CELL_BY_COLUMN:
             problems.add(
                 f"{file.name}: unknown condition or level",
                 f"line {line}, row_id {row_id!r}; allowed: <study>_<column of {LABELS}>",

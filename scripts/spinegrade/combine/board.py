@@ -10,23 +10,23 @@ import pandas as pd
 from spinegrade.combine.prior import PRIOR
 from spinegrade.errors import SpinegradeError
 from spinegrade.metrics.cells import KEY, checked_probabilities, name_row
-from spinegrade.names import CONDITIONS, LUMBAR_CELLS, PROBABILITY_COLUMNS
+from spinegrade.regions.region import Region
 
 NO_FOLD = -1
-_CELL_PLACE = pd.MultiIndex.from_tuples([tuple(cell) for cell in LUMBAR_CELLS])
 
 
 @dataclass(frozen=True)
 class Board:
-    """Studies times 25 cells, n rows: studies sorted by id, cells in ``LUMBAR_CELLS`` order.
+    """Studies times the region's cells, n rows: studies sorted by id, cells in its order.
 
     ``table``: study, condition, level, side. ``fold`` (n,) int64, ``NO_FOLD`` for studies in
     no fold; ``grade`` (n,) int64, -1 where unlabelled; ``condition`` (n,) codes into
-    ``CONDITIONS``; ``study`` (n,) int64 codes. ``values`` (members, n, 3) float64; ``filled``
-    (members, n) bool: the prior stands in; ``served`` (members, 3) bool: the member grades
-    that condition at all. The prior is always member 0.
+    the region's conditions; ``study`` (n,) int64 codes. ``values`` (members, n, 3) float64;
+    ``filled`` (members, n) bool: the prior stands in; ``served`` (members, conditions) bool: the
+    member grades that condition at all. The prior is always member 0.
     """
 
+    region: Region
     table: pd.DataFrame
     study: np.ndarray
     condition: np.ndarray
@@ -52,24 +52,25 @@ class Board:
     def predictions(self, probabilities: np.ndarray, name: str) -> pd.DataFrame:
         """A predictions table of ``probabilities`` (n, 3) under the classifier ``name``."""
         table = self.table.copy()
-        table[list(PROBABILITY_COLUMNS)] = probabilities
+        table[list(self.region.probability_columns)] = probabilities
         fold = pd.array(self.fold, dtype="Int64")
         fold[self.fold == NO_FOLD] = pd.NA
         return table.assign(classifier=name, fold=fold)
 
 
-def _places(table: pd.DataFrame, studies: pd.Index, what: str) -> np.ndarray:
+def _places(table: pd.DataFrame, studies: pd.Index, region: Region, what: str) -> np.ndarray:
     """Row of the board of each row of ``table``; refuses strangers and repeated rows."""
     study = studies.get_indexer(table["study"])
-    cell = _CELL_PLACE.get_indexer(pd.MultiIndex.from_frame(table[KEY[1:]]))
-    place = study * len(LUMBAR_CELLS) + cell
+    known = pd.MultiIndex.from_tuples([tuple(cell) for cell in region.cells])
+    cell = known.get_indexer(pd.MultiIndex.from_frame(table[KEY[1:]]))
+    place = study * len(region.cells) + cell
     problems = (
         (
             study < 0,
             "PREDICTION_STUDY_UNKNOWN",
             "its study is not in the studies table; rerun the rule that made this table",
         ),
-        (cell < 0, "PREDICTION_CELL_UNKNOWN", "there is no such cell in the lumbar spine"),
+        (cell < 0, "PREDICTION_CELL_UNKNOWN", f"there is no such cell in the {region.spine} spine"),
         (
             pd.Index(place).duplicated(),
             "PREDICTION_TWICE",
@@ -102,6 +103,7 @@ def gather(
     fold_of: pd.Series,
     prior: pd.DataFrame,
     classifiers: dict[str, pd.DataFrame],
+    region: Region,
 ) -> Board:
     """Put the labels, the prior and every classifier's predictions on a board.
 
@@ -114,22 +116,24 @@ def gather(
     probabilities that are none, and predictions made for another fold than the study's.
     """
     studies = pd.Index(sorted(fold_of.index), dtype="str")
-    cells = pd.DataFrame(LUMBAR_CELLS)
+    cells = pd.DataFrame(region.cells)
     count = len(studies) * len(cells)
     table = pd.concat([cells] * len(studies), ignore_index=True)
     table.insert(0, "study", np.repeat(studies.to_numpy(), len(cells)))
     fold = fold_of.reindex(studies).to_numpy(dtype="float64", na_value=NO_FOLD).astype(np.int64)
     fold = np.repeat(fold, len(cells))
     grade = np.full(count, -1, dtype=np.int64)
-    grade[_places(labels, studies, "labels")] = labels["grade"].to_numpy("float64", na_value=-1.0)
-    condition = pd.Index(CONDITIONS).get_indexer(table["condition"]).astype(np.int64)
+    grade[_places(labels, studies, region, "labels")] = labels["grade"].to_numpy(
+        "float64", na_value=-1.0
+    )
+    condition = pd.Index(region.conditions).get_indexer(table["condition"]).astype(np.int64)
     members = (PRIOR, *classifiers)
     values = np.full((len(members), count, 3), np.nan)
     for row, name, member in zip(values, members, (prior, *classifiers.values()), strict=True):
         what = name if name == PRIOR else f"classifier {name}"
-        place = _places(member, studies, what)
+        place = _places(member, studies, region, what)
         _check_folds(member, fold[place], what)
-        row[place] = checked_probabilities(member, what)
+        row[place] = checked_probabilities(member, region, what)
     filled = np.isnan(values[:, :, 0])
     if filled[0].any():
         row = int(np.flatnonzero(filled[0])[0])
@@ -137,9 +141,10 @@ def gather(
             f"prior: no prediction for {name_row(table, row)}", code="PRIOR_INCOMPLETE"
         )
     values = np.where(filled[:, :, None], values[:1], values)
-    served = np.stack([(~filled[:, condition == code]).any(axis=1) for code in range(3)], axis=1)
+    codes = range(len(region.conditions))
+    served = np.stack([(~filled[:, condition == code]).any(axis=1) for code in codes], axis=1)
     study = np.repeat(np.arange(len(studies)), len(cells))
-    return Board(table, study, condition, fold, grade, members, values, filled, served)
+    return Board(region, table, study, condition, fold, grade, members, values, filled, served)
 
 
 def count_filled(board: Board) -> dict[str, dict[str, int]]:
@@ -147,7 +152,7 @@ def count_filled(board: Board) -> dict[str, dict[str, int]]:
     return {
         name: {
             condition: int(board.filled[row, board.condition == code].sum())
-            for code, condition in enumerate(CONDITIONS)
+            for code, condition in enumerate(board.region.conditions)
             if board.served[row, code]
         }
         for row, name in enumerate(board.members)

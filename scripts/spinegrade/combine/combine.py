@@ -27,7 +27,6 @@ from spinegrade.combine.shrink import (
     shrunk,
 )
 from spinegrade.errors import SpinegradeError
-from spinegrade.names import CONDITIONS, SPINAL
 
 CALIBRATIONS = ("never", "always", "auto")
 SHRINKAGES = ("never", "auto")
@@ -108,7 +107,8 @@ class _Fitter:
             self.values,
             board.grade[self.chosen],
             board.study[self.chosen],
-            CONDITIONS[code] == SPINAL,
+            board.region.grade_weights,
+            board.region.conditions[code] == board.region.overall,
             settings.blend,
         )
 
@@ -258,7 +258,7 @@ def fit_combinations(
     Studies in no fold have the same probabilities in both arrays. Raises SpinegradeError with
     fewer than two folds.
     """
-    settings = settings or FitSettings()
+    settings, conditions = settings or FitSettings(), board.region.conditions
     folds = sorted(int(fold) for fold in np.unique(board.fold) if fold != NO_FOLD)
     if len(folds) < 2:
         raise SpinegradeError(
@@ -267,15 +267,15 @@ def fit_combinations(
         )
     cross_fitted, in_sample = np.empty((2, len(board.fold), 3))
     fitted = Fitted({}, {}, {fold: {} for fold in folds})
-    fitters = [_Fitter(board, code, settings) for code in range(len(CONDITIONS))]
-    for condition, fitter in zip(CONDITIONS, fitters, strict=True):
+    fitters = [_Fitter(board, code, settings) for code in range(len(conditions))]
+    for condition, fitter in zip(conditions, fitters, strict=True):
         names = tuple(board.members[row] for row in fitter.rows[fitter.allowed])
         fitted.members[condition] = names
     for left_out in (None, *folds):
         drafts = [fitter.draft(left_out) for fitter in fitters]
         strength, parts = _strengths(settings, list(zip(fitters, drafts, strict=True)))
         for code, (condition, fitter, draft) in enumerate(
-            zip(CONDITIONS, fitters, drafts, strict=True)
+            zip(conditions, fitters, drafts, strict=True)
         ):
             found = fitter.weighed(draft, strength)
             found = fitter.calibrated(draft.objective, found, parts[code])

@@ -11,10 +11,10 @@ import pandas as pd
 from spinegrade.errors import SpinegradeError
 from spinegrade.metrics.bootstrap import compare
 from spinegrade.metrics.cells import match
-from spinegrade.metrics.graded import graded_parts, labelled_cells, predicted_cells
-from spinegrade.metrics.rsna2024 import cell_sums, score_cells
+from spinegrade.metrics.graded import labelled_cells, predicted_cells
+from spinegrade.metrics.score import cell_sums, graded_parts, score_cells
 from spinegrade.metrics.study_bootstrap import StudyMeans, compare_means, study_means
-from spinegrade.names import CONDITIONS
+from spinegrade.regions.region import Region
 from spinegrade.runtime.files import write_json
 from spinegrade.tables.files import read_table
 from spinegrade.tables.labels import LABELS
@@ -39,7 +39,12 @@ class Work(NamedTuple):
 
 
 def compare_work(
-    first: Work, second: Work, labels: pd.DataFrame, resamples: int = 1000, seed: int = 0
+    first: Work,
+    second: Work,
+    labels: pd.DataFrame,
+    region: Region,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """First minus second of each outcome over the studies of both, with 95 % intervals.
 
@@ -57,9 +62,9 @@ def compare_work(
     wanted = labelled_cells(labels, conditions)
     for one in (first, second):
         wanted = predicted_cells(wanted, one.predictions)
-    cells, probabilities = match(wanted, first.predictions, second.predictions)
+    cells, probabilities = match(region, wanted, first.predictions, second.predictions)
     sums = [cell_sums(cells, values) for values in probabilities]
-    for part, column in graded_parts(conditions).items():
+    for part, column in graded_parts(region, conditions).items():
         means = [StudyMeans(one.loss[:, column], one.weight[:, column]) for one in sums]
         figures[part] = compare_means(*means, resamples, seed).as_dict()
     return figures
@@ -98,6 +103,7 @@ def compare_learners(
     comparison_path: str,
     resamples: int,
     seed: int,
+    region: Region,
 ) -> None:
     """Write ``compare_work`` of the learner that keeps a fault, named first, and of the other.
 
@@ -110,7 +116,7 @@ def compare_learners(
         Work(one[one["looks"] == "final"] if one is not None and "looks" in one else one, table)
         for one, table in zip(errors, predictions, strict=True)
     ]
-    figures = compare_work(*works, read_table(labels_path, LABELS), resamples, seed)
+    figures = compare_work(*works, read_table(labels_path, LABELS), region, resamples, seed)
     kept, mended = names
     found = {"networks": {"bugged": kept, "fixed": mended}, "bugged_minus_fixed": figures}
     write_json(comparison_path, found)
@@ -124,6 +130,7 @@ def compare_blends(
     comparison_path: str,
     resamples: int,
     seed: int,
+    region: Region,
 ) -> None:
     """Write how the ensemble of ``whole_path`` does against each of ``part_paths``.
 
@@ -137,14 +144,15 @@ def compare_blends(
     """
     labels = read_table(labels_path, LABELS)
     graded = set(labels.loc[labels["grade"].notna(), "condition"])
-    absent = [condition for condition in CONDITIONS if condition not in graded]
+    absent = [condition for condition in region.conditions if condition not in graded]
     if absent:
         reason = f"no labelled cell of {', '.join(absent)}"
         write_json(comparison_path, {"scored": False, "reason": reason})
         return
     names = list(part_paths)
     paths = [whole_path, *part_paths.values()]
-    cells, (whole, *parts) = match(labels, *(read_table(path, PROBABILITIES) for path in paths))
+    tables = [read_table(path, PROBABILITIES) for path in paths]
+    cells, (whole, *parts) = match(region, labels, *tables)
     found: dict[str, Any] = {
         "scored": True,
         "studies": len(cells.studies),

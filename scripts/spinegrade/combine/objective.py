@@ -7,15 +7,13 @@ folds and members left out are slices of it. Gradients are analytic.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from spinegrade.combine.blend import from_space, mix_space, to_space
-from spinegrade.names import GRADE_WEIGHTS
 
 _TINY = 1e-12
-_WEIGHTS = np.asarray(GRADE_WEIGHTS)
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,8 @@ class Problem:
     """Cells of one condition, as a fit sees them.
 
     ``space`` (members, all, 3): what the blend averages, of all cells; ``cells`` (n,): the
-    problem's among them; ``grade`` (n,), ``study`` (n,) any codes; ``any_severe``: whether the
+    problem's among them; ``grade`` (n,), ``study`` (n,) any codes; ``grade_weights``: of
+    the three grades; ``any_severe``: whether the
     any-severe term belongs to it (the canal). ``columns``, (members, n) each: for the blend of
     probabilities that of the true grade; for logits the two gaps to the true grade, log p_c -
     log p_true; with ``any_severe`` one more, of the grade severe.
@@ -33,6 +32,7 @@ class Problem:
     cells: np.ndarray
     grade: np.ndarray
     study: np.ndarray
+    grade_weights: tuple[float, ...]
     any_severe: bool
     blend: str
     columns: tuple[np.ndarray, ...]
@@ -43,6 +43,7 @@ class Problem:
         values: np.ndarray,
         grade: np.ndarray,
         study: np.ndarray,
+        grade_weights: tuple[float, ...],
         any_severe: bool,
         blend: str = "probabilities",
     ) -> Problem:
@@ -59,13 +60,13 @@ class Problem:
             gaps = [space[:, rows, (known + step) % 3] - own for step in (1, 2)]
             columns = [*gaps, space[:, :, 2] - own] if any_severe else gaps
         layout = tuple(np.ascontiguousarray(column) for column in columns)
-        return cls(space, rows, grade, study, any_severe, blend, layout)
+        return cls(space, rows, grade, study, grade_weights, any_severe, blend, layout)
 
     def part(self, chosen: np.ndarray) -> Problem:
         """The problem on the cells where the mask ``chosen`` (n,) holds."""
         columns = tuple(column[:, chosen] for column in self.columns)
         cells, grade, study = self.cells[chosen], self.grade[chosen], self.study[chosen]
-        return Problem(self.space, cells, grade, study, self.any_severe, self.blend, columns)
+        return replace(self, cells=cells, grade=grade, study=study, columns=columns)
 
     def mixed(self, weights: np.ndarray) -> np.ndarray:
         """The members' mix (n, 3) with ``weights`` (members,), not calibrated."""
@@ -79,7 +80,7 @@ class Objective:
     """
 
     def __init__(self, problem: Problem) -> None:
-        weight = _WEIGHTS[problem.grade]
+        weight = np.asarray(problem.grade_weights)[problem.grade]
         self.problem = problem
         self.total_weight = float(weight.sum())
         if not len(weight):

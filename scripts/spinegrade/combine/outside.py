@@ -1,9 +1,9 @@
 """Tables of probabilities that others made, in the competition's form, as members.
 
-One row a cell: ``row_id`` (<study>_<cell>, the cell as a column of train.csv), ``normal_mild``,
-``moderate``, ``severe``, and perhaps ``fold``. A table may hold some conditions and some studies
-only. Of train studies its maker must have predicted each out of fold: what a file does not say
-cannot be checked.
+One row a cell: ``row_id`` (<study>_<cell>, the cell as a column of train.csv), the region's grades
+by name (``normal_mild``, ``moderate``, ``severe``), and perhaps ``fold``. A table may hold some
+conditions and some studies only. Of train studies its maker must have predicted each out of fold:
+what a file does not say cannot be checked.
 """
 
 from __future__ import annotations
@@ -22,13 +22,11 @@ from pyarrow.lib import ArrowException
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.metrics.cells import SUM_TOLERANCE
-from spinegrade.names import GRADE_NAMES, LUMBAR_CELLS, PROBABILITY_COLUMNS, row_id
+from spinegrade.regions.region import Cell, Region, row_id
 from spinegrade.separators import other_separator
 
-COLUMNS = ("row_id", *GRADE_NAMES)
-_FORM = "a CSV or Parquet file with the columns row_id, normal_mild, moderate, severe (and fold)"
+_FILE = "a CSV or Parquet file of probabilities"
 _ROUNDING = 1e-9  # what floating point adds to a sum that is off by exactly the tolerance
-_CELL_NAMES = tuple(cell.column for cell in LUMBAR_CELLS)
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,7 @@ class _Rows:
     """A file's columns by name, and the words that lead to each row in it."""
 
     path: Path
+    region: Region
     columns: dict[str, list]
     unit: str
     numbers: list[int]
@@ -68,7 +67,7 @@ def content_digest(path: str | Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
     except OSError as error:
         raise SpinegradeError(
-            f"{path}: cannot be read ({error.strerror}); combine.outside must name {_FORM}",
+            f"{path}: cannot be read ({error.strerror}); combine.outside must name {_FILE}",
             code="OUTSIDE_UNREADABLE",
         ) from error
 
@@ -79,31 +78,39 @@ def check_files(tables: dict[str, dict]) -> None:
         if not Path(table["path"]).is_file():
             raise SpinegradeError(
                 f"combine.outside.{name}.path is {str(table['path'])!r}: there is no such file; "
-                f"it must name {_FORM}",
+                f"it must name {_FILE}",
                 code="OUTSIDE_NO_FILE",
                 key=f"combine.outside.{name}.path",
             )
 
 
-def _check_columns(path: Path, found: Iterable[str]) -> None:
-    found = list(found)
-    missing = [column for column in COLUMNS if column not in found]
-    surplus = [column for column in found if column not in (*COLUMNS, "fold")]
+def _columns(region: Region) -> tuple[str, ...]:
+    return ("row_id", *region.grade_names)
+
+
+def _form(region: Region) -> str:
+    return f"a CSV or Parquet file with the columns {', '.join(_columns(region))} (and fold)"
+
+
+def _check_columns(path: Path, found: Iterable[str], region: Region) -> None:
+    found, columns = list(found), _columns(region)
+    missing = [column for column in columns if column not in found]
+    surplus = [column for column in found if column not in (*columns, "fold")]
     repeated = sorted({column for column in found if found.count(column) > 1})
     if missing or surplus or repeated:
         raise SpinegradeError(
             f"{path}: missing columns {missing}, unknown columns {surplus}, repeated columns "
-            f"{repeated}; expected {_FORM}",
+            f"{repeated}; expected {_form(region)}",
             code="OUTSIDE_COLUMNS",
         )
 
 
-def _read_csv(path: Path) -> _Rows:
+def _read_csv(path: Path, region: Region) -> _Rows:
     rows: list[list[str]] = []
     lines: list[int] = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            separator = other_separator(stream, COLUMNS)
+            separator = other_separator(stream, _columns(region))
             if separator:
                 raise SpinegradeError(
                     f"{path}: {separator} separate its fields; save it as CSV with commas between "
@@ -121,9 +128,9 @@ def _read_csv(path: Path) -> _Rows:
             f"{path}: {place}: {error}; expected UTF-8 CSV text", code="OUTSIDE_NO_CSV"
         ) from error
     if not rows:
-        raise SpinegradeError(f"{path}: empty; expected {_FORM}", code="OUTSIDE_EMPTY")
+        raise SpinegradeError(f"{path}: empty; expected {_form(region)}", code="OUTSIDE_EMPTY")
     header = [column.strip() for column in rows[0]]
-    _check_columns(path, header)
+    _check_columns(path, header, region)
     for line, row in zip(lines[1:], rows[1:], strict=True):
         if len(row) != len(header):
             raise SpinegradeError(
@@ -132,22 +139,22 @@ def _read_csv(path: Path) -> _Rows:
             )
     values = [[field.strip() for field in column] for column in zip(*rows[1:], strict=True)]
     columns = dict(zip(header, values, strict=True)) if values else {c: [] for c in header}
-    return _Rows(path, columns, "line", lines[1:])
+    return _Rows(path, region, columns, "line", lines[1:])
 
 
-def _read_parquet(path: Path) -> _Rows:
+def _read_parquet(path: Path, region: Region) -> _Rows:
     try:
         table = pq.read_table(path)
     except (ArrowException, OSError) as error:
         raise SpinegradeError(
-            f"{path}: no Parquet table that can be read ({error}); expected {_FORM}",
+            f"{path}: no Parquet table that can be read ({error}); expected {_form(region)}",
             code="OUTSIDE_NO_PARQUET",
         ) from error
     # pandas stores a frame's unnamed index as a column of this name.
     names = [name for name in table.column_names if not name.startswith("__index_level_")]
-    _check_columns(path, names)
+    _check_columns(path, names, region)
     columns = {name: table.column(name).to_pylist() for name in names}
-    return _Rows(path, columns, "row", list(range(table.num_rows)))
+    return _Rows(path, region, columns, "row", list(range(table.num_rows)))
 
 
 def _numbers(rows: _Rows, column: str, empty: float | None = None) -> np.ndarray:
@@ -181,26 +188,27 @@ def _numbers(rows: _Rows, column: str, empty: float | None = None) -> np.ndarray
 
 
 @lru_cache(maxsize=1)
-def _known_rows(studies: tuple[str, ...]) -> pd.Index:
-    return pd.Index([f"{study}_{cell}" for study in studies for cell in _CELL_NAMES])
+def _known_rows(studies: tuple[str, ...], cells: tuple[Cell, ...]) -> pd.Index:
+    return pd.Index([row_id(study, cell) for study in studies for cell in cells])
 
 
 def _places(rows: _Rows, studies: list[str]) -> np.ndarray:
-    """Each row's (n,) place among studies times 25 cells; refuses strangers and repeats."""
+    """Each row's (n,) place among studies times cells; refuses strangers and repeats."""
     names = rows.columns["row_id"]
-    known = _known_rows(tuple(studies))
+    cells = rows.region.cells
+    known = _known_rows(tuple(studies), cells)
     place = known.get_indexer(pd.Index(names, dtype="object"))
     if (place < 0).any():
         name = names[int(np.flatnonzero(place < 0)[0])]
         cell = next(
-            (c for c in _CELL_NAMES if isinstance(name, str) and name.endswith(f"_{c}")), ""
+            (c.column for c in cells if isinstance(name, str) and name.endswith(f"_{c.column}")), ""
         )
         if cell:
             study = name[: -len(cell) - 1]
             code = "OUTSIDE_STUDY_UNKNOWN"
             problem = f"study {study!r} is not in this cohort; leave its rows out"
         else:
-            example = row_id(studies[0] if studies else "<study>", LUMBAR_CELLS[0])
+            example = row_id(studies[0] if studies else "<study>", cells[0])
             code = "OUTSIDE_CELL_UNKNOWN"
             problem = f"there is no such cell; expected <study>_<cell>, such as {example}"
         rows.refuse(place < 0, code, problem)
@@ -216,8 +224,9 @@ def _places(rows: _Rows, studies: list[str]) -> np.ndarray:
 
 def _probabilities(rows: _Rows, normalise: bool) -> np.ndarray:
     """(n, 3) float64, rows summing to one; refuses by row what cannot be probabilities."""
-    values = np.stack([_numbers(rows, column) for column in GRADE_NAMES], axis=1)
-    for column, name in enumerate(GRADE_NAMES):
+    grades = rows.region.grade_names
+    values = np.stack([_numbers(rows, column) for column in grades], axis=1)
+    for column, name in enumerate(grades):
         negative = values[:, column] < 0.0
         if negative.any():
             found = values[negative, column][0]
@@ -241,7 +250,11 @@ def _probabilities(rows: _Rows, normalise: bool) -> np.ndarray:
 
 
 def read_outside(
-    name: str, table: OutsideTable, fold_of: pd.Series, compare_folds: bool = True
+    name: str,
+    table: OutsideTable,
+    fold_of: pd.Series,
+    region: Region,
+    compare_folds: bool = True,
 ) -> pd.DataFrame:
     """An outside table as predictions of the classifier ``name``.
 
@@ -257,13 +270,15 @@ def read_outside(
     """
     check_files({name: {"path": table.path}})
     path = Path(table.path)
-    rows = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    rows = (_read_parquet if path.suffix == ".parquet" else _read_csv)(path, region)
     if not rows.numbers:
-        raise SpinegradeError(f"{path}: holds no row; expected {_FORM}", code="OUTSIDE_EMPTY")
+        raise SpinegradeError(
+            f"{path}: holds no row; expected {_form(region)}", code="OUTSIDE_EMPTY"
+        )
     studies = list(fold_of.index)
     place = _places(rows, studies)
     values = _probabilities(rows, table.normalise)
-    study, cell = np.divmod(place, len(LUMBAR_CELLS))
+    study, cell = np.divmod(place, len(region.cells))
     fold = fold_of.array[study]
     if compare_folds and "fold" in rows.columns:
         given = _numbers(rows, "fold", empty=-1.0)
@@ -281,6 +296,6 @@ def read_outside(
             )
     made = pd.DataFrame({"study": np.asarray(studies, dtype=object)[study]})
     for number, column in enumerate(("condition", "level", "side")):
-        made[column] = np.array([c[number] for c in LUMBAR_CELLS], dtype=object)[cell]
-    made[list(PROBABILITY_COLUMNS)] = values
+        made[column] = np.array([c[number] for c in region.cells], dtype=object)[cell]
+    made[list(region.probability_columns)] = values
     return made.assign(classifier=name, fold=fold)

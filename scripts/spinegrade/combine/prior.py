@@ -7,13 +7,7 @@ import pandas as pd
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.metrics.prior import grade_prior
-from spinegrade.names import (
-    CONDITIONS,
-    GRADES,
-    LUMBAR_CELLS,
-    LUMBAR_LEVELS,
-    PROBABILITY_COLUMNS,
-)
+from spinegrade.regions.region import Region
 
 PRIOR = "prior"
 """The prior's name in the column ``classifier``."""
@@ -22,39 +16,43 @@ Prior = dict[str, dict[str, list[float]]]
 """Condition, then level, to the three probabilities."""
 
 
-def fit_prior(labels: pd.DataFrame) -> Prior:
+def fit_prior(labels: pd.DataFrame, region: Region) -> Prior:
     """Fit ``metrics.prior`` on a labels table; missing grades are left out.
 
     Raises SpinegradeError for a condition without a single labelled cell.
     """
     known = labels[labels["grade"].notna()]
-    place = pd.MultiIndex.from_product([CONDITIONS, LUMBAR_LEVELS, GRADES])
+    parts = (region.conditions, region.levels, region.grades)
+    place = pd.MultiIndex.from_product(parts)
     counts = known.groupby(["condition", "level", "grade"]).size().reindex(place, fill_value=0)
-    counts = counts.to_numpy(dtype=np.float64).reshape(len(CONDITIONS), len(LUMBAR_LEVELS), 3)
+    counts = counts.to_numpy(dtype=np.float64).reshape([len(part) for part in parts])
     prior: Prior = {}
-    for condition, by_level in zip(CONDITIONS, counts, strict=True):
+    for condition, by_level in zip(region.conditions, counts, strict=True):
         if by_level.sum() == 0:
             raise SpinegradeError(
                 f"prior: the training folds hold no labelled cell of {condition}; give more "
                 "labelled studies or fewer folds",
                 code="PRIOR_WITHOUT_LABELS",
             )
-        probabilities = grade_prior(by_level).tolist()
-        prior[condition] = dict(zip(LUMBAR_LEVELS, probabilities, strict=True))
+        probabilities = grade_prior(by_level, region.grade_weights).tolist()
+        prior[condition] = dict(zip(region.levels, probabilities, strict=True))
     return prior
 
 
-def prior_table(prior: Prior, studies: list[str], fold: int | None) -> pd.DataFrame:
-    """All 25 cells of ``studies`` with the prior's probabilities: a predictions table."""
-    rows = pd.DataFrame(LUMBAR_CELLS)
-    rows[list(PROBABILITY_COLUMNS)] = [prior[cell.condition][cell.level] for cell in LUMBAR_CELLS]
+def prior_table(prior: Prior, studies: list[str], fold: int | None, region: Region) -> pd.DataFrame:
+    """All cells of ``studies`` with the prior's probabilities: a predictions table."""
+    rows = pd.DataFrame(region.cells)
+    columns = list(region.probability_columns)
+    rows[columns] = [prior[cell.condition][cell.level] for cell in region.cells]
     table = rows.iloc[np.tile(np.arange(len(rows)), len(studies))].reset_index(drop=True)
     table["study"] = pd.array(np.repeat(np.array(studies, dtype=object), len(rows)), dtype="str")
     fold_column = pd.array([fold] * len(table), dtype="Int64")
     return table.assign(classifier=PRIOR, fold=fold_column)
 
 
-def cross_fitted_prior(labels: pd.DataFrame, fold_of: pd.Series) -> tuple[pd.DataFrame, Prior]:
+def cross_fitted_prior(
+    labels: pd.DataFrame, fold_of: pd.Series, region: Region
+) -> tuple[pd.DataFrame, Prior]:
     """The prior of every study, from the folds that the study is not in.
 
     ``fold_of``: Int64 fold by study id, null for a study in no fold (a new one, or one that
@@ -63,13 +61,13 @@ def cross_fitted_prior(labels: pd.DataFrame, fold_of: pd.Series) -> tuple[pd.Dat
     """
     in_folds = fold_of.dropna()
     fold_of_row = labels["study"].map(in_folds)
-    whole = fit_prior(labels[fold_of_row.notna()])
+    whole = fit_prior(labels[fold_of_row.notna()], region)
     parts = []
     for fold in sorted(in_folds.unique()):
         others = labels[fold_of_row.notna() & (fold_of_row != fold)]
         studies = list(in_folds.index[in_folds == fold])
-        parts.append(prior_table(fit_prior(others), studies, int(fold)))
+        parts.append(prior_table(fit_prior(others, region), studies, int(fold), region))
     outside = list(fold_of.index[fold_of.isna()])
     if outside:
-        parts.append(prior_table(whole, outside, None))
+        parts.append(prior_table(whole, outside, None, region))
     return pd.concat(parts, ignore_index=True), whole

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from spinegrade.combine.board import NO_FOLD, Board
 from spinegrade.metrics.cells import KEY
-from spinegrade.names import CONDITIONS, SOURCES
+from spinegrade.tables.probabilities import SOURCES
 
 _IMAGE, _OUTSIDE, _PRIOR = SOURCES
 
@@ -25,7 +25,7 @@ _IMAGE, _OUTSIDE, _PRIOR = SOURCES
 class Provenance:
     """Of the n cells of a board.
 
-    ``source`` (n,) words of ``names.SOURCES``; ``members`` (n,) the names of those that speak,
+    ``source`` (n,) words of ``SOURCES``; ``members`` (n,) the names of those that speak,
     joined by commas; ``lacking`` (n,) the names of those that serve the condition but have no row
     of the cell, whether they have a weight or not; ``prior_weight`` (n,) float64 from 0 to 1, what
     the prior holds for members that lack the cell included.
@@ -59,7 +59,7 @@ class Provenance:
                     source: int(((board.condition == code) & (self.source == source)).sum())
                     for source in SOURCES
                 }
-                for code, condition in enumerate(CONDITIONS)
+                for code, condition in enumerate(board.region.conditions)
             },
             "cells_scored_by_prior_alone": int(
                 ((board.grade >= 0) & (self.source == _PRIOR)).sum()
@@ -74,7 +74,7 @@ def served_as_fitted(board: Board, weights: dict[str, Any]) -> Board:
     looks at: it still serves the condition, and each of its cells there is filled.
     """
     served = board.served.copy()
-    for code, condition in enumerate(CONDITIONS):
+    for code, condition in enumerate(board.region.conditions):
         for row, name in enumerate(board.members):
             served[row, code] |= name in weights["all_folds"][condition]["weights"]
     return replace(board, served=served)
@@ -103,7 +103,7 @@ def _cell_weights(board: Board, weights: dict[str, Any]) -> NDArray[np.float64]:
     found = np.zeros(board.filled.shape)
     for fold in np.unique(board.fold):
         part = weights["all_folds"] if fold == NO_FOLD else weights["without_fold"][str(fold)]
-        for code, condition in enumerate(CONDITIONS):
+        for code, condition in enumerate(board.region.conditions):
             chosen = (board.fold == fold) & (board.condition == code)
             for row, name in enumerate(board.members):
                 found[row, chosen] = part[condition]["weights"].get(name, 0.0)

@@ -10,18 +10,18 @@ from spinegrade.combine.blend import mix
 from spinegrade.combine.board import Board, count_filled
 from spinegrade.errors import SpinegradeError
 from spinegrade.metrics.bootstrap import Interval, bootstrap_score, compare, compare_sums
-from spinegrade.metrics.cells import Cells
-from spinegrade.metrics.rsna2024 import cell_sums, score_cells
-from spinegrade.names import CONDITIONS
+from spinegrade.metrics.cells import LabelledCells
+from spinegrade.metrics.score import cell_sums, score_cells
 
 
-def labelled_cells(board: Board) -> tuple[Cells, np.ndarray]:
+def labelled_cells(board: Board) -> tuple[LabelledCells, np.ndarray]:
     """The labelled cells of a board and the mask (n,) that picks them."""
     mask = board.grade >= 0
     kept, study = np.unique(board.study[mask], return_inverse=True)
     names = board.table["study"].to_numpy(dtype=object)
     first = np.searchsorted(board.study, kept)
-    cells = Cells(
+    cells = LabelledCells(
+        board.region,
         names[first],
         study,
         board.condition[mask],
@@ -38,7 +38,7 @@ def equal_mix(board: Board, blend: str = "probabilities") -> np.ndarray:
     Where none does it is the prior; a cell that a classifier lacks counts as its prior.
     """
     mean = board.values[0].copy()
-    for code in range(len(CONDITIONS)):
+    for code in range(len(board.region.conditions)):
         serving = 1 + np.flatnonzero(board.served[1:, code])
         if len(serving):
             chosen = board.condition == code
@@ -112,7 +112,7 @@ def score_report(
     is no score: "scored" is false and "reason" says why.
     """
     cells, mask = labelled_cells(board)
-    weights = weights or {}
+    conditions, weights = board.region.conditions, weights or {}
     blend = weights.get("blend", "probabilities")
     report: dict[str, Any] = {
         "blend": blend,
@@ -132,11 +132,11 @@ def score_report(
             "filled": count_filled(board),
         },
         "served": {
-            name: [CONDITIONS[code] for code in np.flatnonzero(board.served[row])]
+            name: [conditions[code] for code in np.flatnonzero(board.served[row])]
             for row, name in enumerate(board.members)
         },
     }
-    absent = [name for code, name in enumerate(CONDITIONS) if not (cells.condition == code).any()]
+    absent = [name for code, name in enumerate(conditions) if not (cells.condition == code).any()]
     if absent:
         reason = f"no labelled cell of {', '.join(absent)}"
         return {**report, "scored": False, "reason": reason}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,7 @@ from spinegrade.combine.provenance import Provenance, served_as_fitted, trace
 from spinegrade.combine.scores import score_report
 from spinegrade.combine.weights import apply_combinations, read_weights, weights_dict
 from spinegrade.errors import SpinegradeError
+from spinegrade.regions.region import Region
 from spinegrade.runtime.files import atomic_path, read_json, write_json
 from spinegrade.tables.files import read_table, read_tables, write_table
 from spinegrade.tables.folds import FOLDS
@@ -76,7 +79,21 @@ class EnsembleOutputs:
     score: Path
 
 
-def read_predictions(paths: dict[str, list[str]]) -> dict[str, pd.DataFrame]:
+class EnsembleInputs(NamedTuple):
+    """The paths of what is combined.
+
+    ``predictions``: the predictions tables (out-of-fold and new) of each classifier;
+    ``floor``: a phantom's floor.json; ``outside``: tables that others made, by name.
+    """
+
+    labels: str | Path
+    studies: str | Path
+    predictions: Mapping[str, list[str]]
+    floor: str | Path | None = None
+    outside: Mapping[str, OutsideTable] = MappingProxyType({})
+
+
+def read_predictions(paths: Mapping[str, list[str]]) -> dict[str, pd.DataFrame]:
     """Out-of-fold and new predictions of each classifier, joined, by its name.
 
     Raises SpinegradeError for a table that holds another classifier's rows and for a name
@@ -102,14 +119,15 @@ def read_predictions(paths: dict[str, list[str]]) -> dict[str, pd.DataFrame]:
 
 def _with_outside(
     tables: dict[str, pd.DataFrame],
-    outside: dict[str, OutsideTable] | None,
+    outside: Mapping[str, OutsideTable],
     fold_of: pd.Series,
+    region: Region,
     compare_folds: bool = True,
 ) -> dict[str, pd.DataFrame]:
     """The classifiers' tables and, after them, those that others made."""
     made = {
-        name: read_outside(name, table, fold_of, compare_folds)
-        for name, table in (outside or {}).items()
+        name: read_outside(name, table, fold_of, region, compare_folds)
+        for name, table in outside.items()
     }
     taken = sorted(made.keys() & {*tables, PRIOR, ENSEMBLE})
     if taken:
@@ -166,60 +184,52 @@ def _tell(score: dict[str, Any]) -> None:
 
 
 def fit_ensemble(
-    labels: str | Path,
+    inputs: EnsembleInputs,
     folds: str | Path,
-    studies: str | Path,
-    predictions: dict[str, list[str]],
     outputs: EnsembleOutputs,
     settings: EnsembleSettings,
-    floor: str | Path | None = None,
-    outside: dict[str, OutsideTable] | None = None,
+    region: Region,
 ) -> None:
     """Fit the prior and the ensemble, score both, and write every table of the room.
 
-    ``predictions``: the predictions tables (out-of-fold and new) of each classifier;
-    ``floor``: a phantom's floor.json; ``outside``: tables that others made, by name. Studies in
-    no fold are combined with what was fitted on all folds. Raises SpinegradeError for tables
-    that ``gather`` or ``read_outside`` refuses.
+    Studies in no fold are combined with what was fitted on all folds. Raises SpinegradeError for
+    tables that ``gather`` or ``read_outside`` refuses.
     """
-    label_table = read_table(labels, LABELS)
+    label_table = read_table(inputs.labels, LABELS)
     fold_table = read_table(folds, FOLDS).set_index("study")["fold"]
-    everyone = read_table(studies, STUDIES)["study"]
+    everyone = read_table(inputs.studies, STUDIES)["study"]
     strangers = fold_table.index.difference(pd.Index(everyone))
     if len(strangers):
         raise SpinegradeError(
-            f"{folds}: study {strangers[0]} is not in {studies}; rerun split_folds",
+            f"{folds}: study {strangers[0]} is not in {inputs.studies}; rerun split_folds",
             code="FOLDS_STUDY_UNKNOWN",
         )
     fold_of = fold_table.reindex(everyone)
-    prior, whole_prior = cross_fitted_prior(label_table, fold_of)
-    members = _with_outside(read_predictions(predictions), outside, fold_of)
-    board = gather(label_table, fold_of, prior, members)
+    prior, whole_prior = cross_fitted_prior(label_table, fold_of, region)
+    members = _with_outside(read_predictions(inputs.predictions), inputs.outside, fold_of, region)
+    board = gather(label_table, fold_of, prior, members, region)
     fitted, cross_fitted, in_sample = fit_combinations(board, settings.of_fit())
     weights = weights_dict(fitted, whole_prior, settings.of_fit())
     score = score_report(
         board,
         cross_fitted,
         in_sample,
-        read_json(floor) if floor else None,
+        read_json(inputs.floor) if inputs.floor else None,
         settings.bootstrap_resamples,
         settings.seed,
         weights,
         fitted.without if settings.leave_one_out else None,
     )
-    provenance = trace(board, weights, outside or ())
+    provenance = trace(board, weights, inputs.outside)
     _write(outputs, board, cross_fitted, provenance, prior, weights, score)
 
 
 def apply_ensemble(
-    labels: str | Path,
-    studies: str | Path,
+    inputs: EnsembleInputs,
     trained_weights: str | Path,
-    predictions: dict[str, list[str]],
     outputs: EnsembleOutputs,
     settings: EnsembleSettings,
-    floor: str | Path | None = None,
-    outside: dict[str, OutsideTable] | None = None,
+    region: Region,
 ) -> None:
     """Combine another run's studies with the weights and the prior of a finished run.
 
@@ -227,26 +237,26 @@ def apply_ensemble(
     score alone. Raises SpinegradeError for weights that were fitted in another blend than the
     settings', or whose members this run lacks.
     """
-    trained = read_weights(trained_weights, settings.of_fit().blend)
-    label_table = read_table(labels, LABELS)
-    everyone = sorted(read_table(studies, STUDIES)["study"])
+    trained = read_weights(trained_weights, settings.of_fit().blend, region)
+    label_table = read_table(inputs.labels, LABELS)
+    everyone = sorted(read_table(inputs.studies, STUDIES)["study"])
     fold_of = pd.Series(pd.array([pd.NA] * len(everyone), dtype="Int64"), index=everyone)
-    prior = prior_table(trained["prior"], everyone, None)
+    prior = prior_table(trained["prior"], everyone, None, region)
     # Whatever fold this run's studies are in, none of the finished run's models saw them.
-    tables = read_predictions(predictions)
+    tables = read_predictions(inputs.predictions)
     for table in tables.values():
         table["fold"] = pd.array([pd.NA] * len(table), dtype="Int64")
-    members = _with_outside(tables, outside, fold_of, compare_folds=False)
-    board = served_as_fitted(gather(label_table, fold_of, prior, members), trained)
+    members = _with_outside(tables, inputs.outside, fold_of, region, compare_folds=False)
+    board = served_as_fitted(gather(label_table, fold_of, prior, members, region), trained)
     probabilities = apply_combinations(board, trained["all_folds"], settings.blend)
     score = score_report(
         board,
         probabilities,
         None,
-        read_json(floor) if floor else None,
+        read_json(inputs.floor) if inputs.floor else None,
         settings.bootstrap_resamples,
         settings.seed,
         {"blend": settings.blend, **trained},
     )
-    provenance = trace(board, trained, outside or ())
+    provenance = trace(board, trained, inputs.outside)
     _write(outputs, board, probabilities, provenance, prior, trained, score)

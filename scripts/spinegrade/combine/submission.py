@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from spinegrade.errors import SpinegradeError
-from spinegrade.names import GRADE_NAMES, LUMBAR_CELLS, PROBABILITY_COLUMNS, Cell, row_id
+from spinegrade.regions.region import Cell, Region, row_id
 from spinegrade.runtime.files import write_text
 from spinegrade.tables.files import read_table
 from spinegrade.tables.probabilities import PROBABILITIES
@@ -34,7 +34,7 @@ def rounded_units(probabilities: np.ndarray) -> np.ndarray:
     return units + (rank < short[:, None])
 
 
-def _wanted_rows(sample: str | Path | None, known: list[str]) -> list[str]:
+def _wanted_rows(sample: str | Path | None, known: list[str], cells: int) -> list[str]:
     """Row ids in the order of the sample submission, else as given; both must agree."""
     if sample is None or not Path(sample).exists():
         return known
@@ -61,7 +61,7 @@ def _wanted_rows(sample: str | Path | None, known: list[str]) -> list[str]:
     if missing:
         raise SpinegradeError(
             f"{sample}: lacks {len(missing)} rows of the test studies, the first {missing[0]!r}; "
-            "it must hold 25 rows for each",
+            f"it must hold {cells} rows for each",
             code="SUBMISSION_ROW_MISSING",
         )
     return wanted
@@ -72,18 +72,19 @@ def write_submission(
     studies: str | Path,
     sample: str | Path | None,
     submission: str | Path,
+    region: Region,
 ) -> None:
-    """Write row_id, normal_mild, moderate, severe for every cell of every test study.
+    """Write row_id and the region's grades for every cell of every test study.
 
     ``sample``: sample_submission.csv, whose row order is kept; None or an absent file means
-    studies in the order of their ids, cells in the order of ``names.LUMBAR_CELLS``. Values
+    studies in the order of their ids, cells in the region's order. Values
     have six decimals and sum to exactly one. Raises SpinegradeError for a sample with
     unknown, repeated or missing rows and for a test study without probabilities.
     """
     table = read_table(studies, STUDIES)
     tested = sorted(table.loc[table["split"] == "test", "study"])
-    known = [row_id(study, cell) for study in tested for cell in LUMBAR_CELLS]
-    wanted = _wanted_rows(sample, known)
+    known = [row_id(study, cell) for study in tested for cell in region.cells]
+    wanted = _wanted_rows(sample, known, len(region.cells))
     predictions = read_table(probabilities, PROBABILITIES)
     predictions = predictions[predictions["study"].isin(tested)]
     rows = [
@@ -92,7 +93,7 @@ def write_submission(
             ["study", "condition", "level", "side"]
         ].itertuples(index=False)
     ]
-    values = predictions[list(PROBABILITY_COLUMNS)].to_numpy(dtype=np.float64)
+    values = predictions[list(region.probability_columns)].to_numpy(dtype=np.float64)
     units = dict(zip(rows, rounded_units(values).tolist(), strict=True))
     absent = [row for row in wanted if row not in units]
     if absent:
@@ -108,7 +109,7 @@ def write_submission(
             "probabilities.parquet and filled.csv name them",
             *(alone, len(wanted)),
         )
-    lines = [",".join(("row_id", *GRADE_NAMES))]
+    lines = [",".join(("row_id", *region.grade_names))]
     for row in wanted:
         decimals = (f"{n // _UNITS}.{n % _UNITS:0{DECIMALS}d}" for n in units[row])
         lines.append(",".join((row, *decimals)))

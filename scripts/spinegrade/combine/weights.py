@@ -11,7 +11,7 @@ from spinegrade.combine.blend import Combination
 from spinegrade.combine.board import Board
 from spinegrade.combine.combine import FitSettings, Fitted
 from spinegrade.errors import SpinegradeError
-from spinegrade.names import CONDITIONS, LUMBAR_LEVELS
+from spinegrade.regions.region import Region
 from spinegrade.runtime.files import read_json
 
 FIRST_BLEND = "probabilities"
@@ -52,8 +52,8 @@ def weights_dict(fitted: Fitted, prior: dict, settings: FitSettings) -> dict[str
     }
 
 
-def read_weights(path: str | Path, blend: str) -> dict[str, Any]:
-    """Read a weights.json whose weights are to be applied in ``blend``.
+def read_weights(path: str | Path, blend: str, region: Region) -> dict[str, Any]:
+    """Read a weights.json of ``region`` whose weights are to be applied in ``blend``.
 
     A file that names no blend was fitted on probabilities. Raises SpinegradeError, with the file
     and the place in it, for another blend than ``blend`` and for anything that is not there or
@@ -81,11 +81,11 @@ def read_weights(path: str | Path, blend: str) -> dict[str, Any]:
             code="WEIGHTS_OF_ANOTHER_BLEND",
             key="combine.blend",
         )
-    for condition in CONDITIONS:
-        for level in LUMBAR_LEVELS:
+    for condition in region.conditions:
+        for level in region.levels:
             try:
                 row = found["prior"][condition][level]
-                good = len(row) == 3 and all(map(is_number, row))
+                good = len(row) == len(region.grades) and all(map(is_number, row))
             except (KeyError, TypeError):
                 good = False
             if not good:
@@ -114,7 +114,7 @@ def apply_combinations(
     with a weight that the board lacks; one without a weight may be missing.
     """
     combined = np.empty((len(board.fold), 3))
-    for code, condition in enumerate(CONDITIONS):
+    for code, condition in enumerate(board.region.conditions):
         part = weights[condition]
         wanted = {name: weight for name, weight in part["weights"].items() if weight > 0.0}
         missing = [name for name in wanted if name not in board.members]

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from spinegrade.conversion_codes import NOTE_CODES
 from spinegrade.convert.header import read_frames, read_headers
 from spinegrade.convert.pixel_format import PixelsNotRead
 from spinegrade.convert.plan import PlannedStack, plan_series
@@ -37,7 +38,6 @@ from spinegrade.convert.source import (
 )
 from spinegrade.convert.survey_places import SeriesPlaces, series_places
 from spinegrade.geometry.stacks import tilt_degrees
-from spinegrade.names import NOTE_CODES
 from spinegrade.runtime.progress import Progress
 from spinegrade.tables.files import Kind, check_table, read_table
 from spinegrade.tables.rejected import REJECTED

@@ -18,7 +18,7 @@ from spinegrade.crop.settings import RoiSet
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import affine_to_columns, to_mm
 from spinegrade.geometry.planes import nearest_slice, nearest_stack
-from spinegrade.names import LUMBAR_CELLS, Cell
+from spinegrade.regions.region import Cell, Region
 from spinegrade.runtime.files import atomic_path, read_json
 from spinegrade.runtime.progress import progress
 from spinegrade.tables.files import check_table, empty_table, read_table, write_table
@@ -142,7 +142,11 @@ def _check_sampled(roi_set: RoiSet, keypoints: pd.DataFrame, stacks: Iterable[St
 
 
 def crop_study(
-    roi_set: RoiSet, points: pd.DataFrame, stacks: Sequence[Stack], jitter: Jitter
+    roi_set: RoiSet,
+    points: pd.DataFrame,
+    stacks: Sequence[Stack],
+    jitter: Jitter,
+    region: Region,
 ) -> tuple[list[NDArray[np.uint8]], list[dict[str, Any]]]:
     """Crops of one study, uint8 (slices, height, width) each, and their table rows.
 
@@ -153,7 +157,7 @@ def crop_study(
     crops, rows = [], []
     opened: dict[Path, np.memmap] = {}
     blank: list[str] = []
-    for cell in LUMBAR_CELLS:
+    for cell in region.cells:
         if cell.condition not in roi_set.conditions:
             continue
         centre = find_centre(roi_set, cell, points, stacks)
@@ -208,10 +212,11 @@ def crop_shard(
     labels: pd.DataFrame,
     folds: pd.DataFrame | None,
     jitter: Jitter,
+    region: Region,
 ) -> tuple[NDArray[np.uint8], pd.DataFrame]:
     """All crops of a shard, uint8 (n, slices, height, width), and their "rois" table.
 
-    Studies come in the order of their names, cells in that of ``names.LUMBAR_CELLS``. A cell
+    Studies come in the order of their names, cells in that of ``region``. A cell
     without a keypoint or a picture gets no row, and a study whose volume cannot be read is logged
     and left out: both are filled with the prior later. Studies without a label or a fold keep null
     there; so do all with ``folds`` None, when every study is new to the models. Raises
@@ -232,7 +237,7 @@ def crop_shard(
     rows: list[dict[str, Any]] = []
     for study, points in progress(groups, f"crops {roi_set.name}", total=groups.ngroups):
         try:
-            new_crops, new_rows = crop_study(roi_set, points, by_study[study], jitter)
+            new_crops, new_rows = crop_study(roi_set, points, by_study[study], jitter, region)
         except SpinegradeError as error:
             _LOGGER.warning("study %s gets no crops of %s: %s", study, roi_set.name, error)
             continue
@@ -260,6 +265,7 @@ def write_shard(
     errors: str | Path,
     array: str | Path,
     table: str | Path,
+    region: Region,
 ) -> None:
     """Crop one shard from its files and write rois.npy and rois.parquet; see ``crop_shard``."""
     crops, rows = crop_shard(
@@ -269,6 +275,7 @@ def write_shard(
         read_table(labels, LABELS),
         read_table(folds, FOLDS) if folds else None,
         read_jitter(errors, roi_set.detector),
+        region,
     )
     with atomic_path(array) as temporary:
         np.save(temporary, crops, allow_pickle=False)

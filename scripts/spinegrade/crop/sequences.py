@@ -20,7 +20,7 @@ from spinegrade.crop.settings import InPlane, SequenceSet
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import normal
 from spinegrade.geometry.planes import fractional_index
-from spinegrade.names import LUMBAR_LEVELS, SUBARTICULAR
+from spinegrade.regions.lumbar_mri import LUMBAR_LEVELS, SUBARTICULAR, TARGETS
 from spinegrade.runtime.files import atomic_path
 from spinegrade.runtime.progress import progress
 from spinegrade.tables.files import check_table, empty_table, read_table, write_table
@@ -28,7 +28,6 @@ from spinegrade.tables.folds import FOLDS
 from spinegrade.tables.keypoints import KEYPOINTS
 from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
 from spinegrade.tables.sequences import SEQUENCES
-from spinegrade.targets import TARGETS
 from spinegrade.volumes import Stack, load_stacks
 
 _LOGGER = logging.getLogger("spinegrade")
@@ -39,7 +38,7 @@ _STACK = ["study", "series", "stack"]
 LONE_GAP_MM = 30.0
 
 
-class LevelPlace(NamedTuple):
+class LevelPosition(NamedTuple):
     """Where a level lies in one stack: ``z_index`` in steps of its index, beyond its ends too.
 
     ``own``: by points that lie in this very stack, not by others of the study.
@@ -52,15 +51,15 @@ class LevelPlace(NamedTuple):
 
 
 class LevelRange(NamedTuple):
-    """Slices ``first`` to ``last`` (inclusive) of a stack that show the level at ``place``."""
+    """Slices ``first`` to ``last`` (inclusive) of a stack that show the level at ``position``."""
 
     level: str
-    place: LevelPlace
+    position: LevelPosition
     first: int
     last: int
 
 
-def level_places(stack: Stack, points: pd.DataFrame) -> dict[str, LevelPlace]:
+def level_positions(stack: Stack, points: pd.DataFrame) -> dict[str, LevelPosition]:
     """Where each level of the study lies in ``stack``, by level.
 
     ``points`` are the study's keypoints. Those in the stack count before those in others, which
@@ -78,12 +77,12 @@ def level_places(stack: Stack, points: pd.DataFrame) -> dict[str, LevelPlace]:
             continue
         places = fractional_index(stack.affine, best[["x_mm", "y_mm", "z_mm"]].to_numpy(float))
         confidence = float(best["confidence"].min())
-        found[level] = LevelPlace(float(places.mean()), own, confidence, best.iloc[0]["source"])
+        found[level] = LevelPosition(float(places.mean()), own, confidence, best.iloc[0]["source"])
     return found
 
 
 def level_ranges(stack: Stack, points: pd.DataFrame) -> list[LevelRange]:
-    """The levels that ``stack`` shows and their slices, from L1/L2 down; see ``level_places``.
+    """The levels that ``stack`` shows and their slices, from L1/L2 down; see ``level_positions``.
 
     A range reaches half the gap to the level above and half the gap to the one below; the first
     and the last level have one gap, for both ways. Where levels between two are unknown, their
@@ -91,9 +90,9 @@ def level_ranges(stack: Stack, points: pd.DataFrame) -> list[LevelRange]:
     with the stack. A level whose points lie in other stacks is shown where its range
     meets the slices.
     """
-    places = level_places(stack, points)
-    known = [number for number, level in enumerate(LUMBAR_LEVELS) if level in places]
-    heights = [places[LUMBAR_LEVELS[number]].z_index for number in known]
+    positions = level_positions(stack, points)
+    known = [number for number, level in enumerate(LUMBAR_LEVELS) if level in positions]
+    heights = [positions[LUMBAR_LEVELS[number]].z_index for number in known]
     gaps = np.abs(np.diff(heights)) / np.diff(known)
     if len(known) == 1:
         gaps = np.array([LONE_GAP_MM / abs(stack.affine[:3, 2] @ normal(stack.affine))])
@@ -103,10 +102,10 @@ def level_ranges(stack: Stack, points: pd.DataFrame) -> list[LevelRange]:
         above = gaps[max(number - 1, 0)] / 2
         below = gaps[min(number, len(gaps) - 1)] / 2
         low, high = z_index - below, z_index + above
-        if not places[level].own and (high < 0 or low > stack.slices - 1):
+        if not positions[level].own and (high < 0 or low > stack.slices - 1):
             continue
         first, last = np.clip(np.rint([low, high]), 0, stack.slices - 1).astype(int).tolist()
-        found.append(LevelRange(level, places[level], first, last))
+        found.append(LevelRange(level, positions[level], first, last))
     return found
 
 
@@ -164,7 +163,7 @@ def sequence_table(
     for stack in stacks:
         key = stack.study, stack.series, stack.stack
         fold = None if folds is None else folds.get(stack.study)
-        for level, place, first, last in level_ranges(
+        for level, position, first, last in level_ranges(
             stack, of_study.get(stack.study, keypoints.iloc[:0])
         ):
             graded = {
@@ -174,9 +173,9 @@ def sequence_table(
             rows.append(
                 dict(zip(_STACK, key, strict=True))
                 | {"start": start, "slices": stack.slices, "level": level}
-                | {"z_index": place.z_index, "first": first, "last": last}
+                | {"z_index": position.z_index, "first": first, "last": last}
                 | graded
-                | {"confidence": place.confidence, "source": place.source, "fold": fold}
+                | {"confidence": position.confidence, "source": position.source, "fold": fold}
             )
         start += stack.slices
     if not rows:

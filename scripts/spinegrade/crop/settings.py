@@ -10,8 +10,7 @@ from typing import Any
 from spinegrade.crop.sampling import Sampled
 from spinegrade.crop_shape import CropShape
 from spinegrade.errors import SpinegradeError
-from spinegrade.names import SPINAL
-from spinegrade.targets import TARGETS
+from spinegrade.regions.region import Region
 
 
 @dataclass(frozen=True)
@@ -121,8 +120,8 @@ class RoiSet:
         return CropShape(self.slices.seen, margin, *plane.seen_px, plane.margin_px)
 
 
-def roi_set_from_config(name: str, block: Mapping[str, Any]) -> RoiSet:
-    """The roi set of the config's block ``crop.sets.<name>``.
+def roi_set_from_config(name: str, block: Mapping[str, Any], region: Region) -> RoiSet:
+    """The roi set of the config's block ``crop.sets.<name>``, its conditions those of ``region``.
 
     Raises SpinegradeError for an even number of slices, which has no middle, and for sampled
     slices that cannot be had.
@@ -134,14 +133,14 @@ def roi_set_from_config(name: str, block: Mapping[str, Any]) -> RoiSet:
     roi_set = RoiSet(
         name=name,
         detector=block["detector"],
-        conditions=tuple(TARGETS[name].condition for name in block["conditions"]),
-        points=TARGETS[block["points"]].condition if block.get("points") else None,
+        conditions=tuple(region.targets[name].condition for name in block["conditions"]),
+        points=region.targets[block["points"]].condition if block.get("points") else None,
         in_plane=InPlane(**plane),
         slices=_slices_from_config(f"crop.sets.{name}.slices", block.get("slices", {})),
         image=(image["plane"], image["weighting"]) if image else None,
         **rest,
     )
-    _check_sampled(roi_set)
+    _check_sampled(roi_set, region)
     return roi_set
 
 
@@ -181,7 +180,7 @@ def _sampled(block: Mapping[str, Any]) -> Sampled:
     return Sampled(**rest, entries="published" if kept else "fixed")
 
 
-def _check_sampled(roi_set: RoiSet) -> None:
+def _check_sampled(roi_set: RoiSet, region: Region) -> None:
     sampled = roi_set.slices.sampled
     where = f"crop.sets.{roi_set.name}.slices.sampled"
     if sampled and roi_set.image and roi_set.image[0] != "sagittal":
@@ -191,9 +190,15 @@ def _check_sampled(roi_set: RoiSet) -> None:
             code="CROPS_SAMPLED_PLANE",
             key=where,
         )
-    if sampled and sampled.part == "side" and SPINAL in roi_set.conditions:
+    sideless = [
+        name
+        for name, target in region.targets.items()
+        if target.condition in roi_set.conditions and region.sides[target.condition] == ("central",)
+    ]
+    if sampled and sampled.part == "side" and sideless:
         raise SpinegradeError(
-            f"{where}.part is 'side', which the canal has not; allowed there: centre, left, right",
+            f"{where}.part is 'side', which the {sideless[0]} has not; allowed there: centre, "
+            "left, right",
             code="CROPS_SIDE_OF_CANAL",
             key=f"{where}.part",
         )
@@ -236,13 +241,15 @@ def check_sequences(
         _check_detector(f"crop.sequences.{name}", block["detector"], detectors)
 
 
-def check_roi_sets(sets: Mapping[str, Mapping[str, Any]], detectors: Iterable[str]) -> None:
+def check_roi_sets(
+    sets: Mapping[str, Mapping[str, Any]], detectors: Iterable[str], region: Region
+) -> None:
     """Refuse a roi set that names a detector which the config does not have.
 
     Raises SpinegradeError with the key's path, the name given and those allowed.
     """
     for name, block in sets.items():
-        roi_set_from_config(name, block)
+        roi_set_from_config(name, block, region)
         _check_detector(f"crop.sets.{name}", block["detector"], detectors)
 
 

@@ -1,6 +1,6 @@
 """Bootstrap by study: intervals of a score and of a paired comparison of two predictions.
 
-A score is four ratios of sums over studies, so a resample of studies is one row of counts
+A score is a few ratios of sums over studies, so a resample of studies is one row of counts
 times the per-study sums: nothing is scored again, and a thousand resamples cost
 milliseconds.
 """
@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from spinegrade.errors import SpinegradeError
-from spinegrade.metrics.cells import Cells
-from spinegrade.metrics.rsna2024 import PARTS, StudySums, cell_sums, score_sums
+from spinegrade.metrics.cells import LabelledCells
+from spinegrade.metrics.score import StudySums, cell_sums
 from spinegrade.runtime.seeds import generator
 
 _BLOCK = 256  # resamples drawn at a time: 256 x 2,000 studies of counts are 4 MB
@@ -53,7 +53,7 @@ class Comparison:
 
 
 def _resampled(sums: list[StudySums], resamples: int, seed: int) -> list[np.ndarray]:
-    """Parts of the score, (resamples, 4), of each sums; the same resamples for all.
+    """Parts of the score, (resamples, parts), of each sums; the same resamples for all.
 
     A resample in which a part has no labelled cell has no score; it is drawn again.
     """
@@ -74,7 +74,8 @@ def _resampled(sums: list[StudySums], resamples: int, seed: int) -> list[np.ndar
             return [np.concatenate(kept) for kept in drawn]
     raise SpinegradeError(
         f"bootstrap: {studies} studies have too few labels for {resamples} resamples in which "
-        f"every part of the score ({', '.join(PARTS)}) has a labelled cell; use more studies",
+        f"every part of the score ({', '.join(sums[0].parts)}) has a labelled cell; "
+        "use more studies",
         code="BOOTSTRAP_TOO_FEW",
     )
 
@@ -90,16 +91,16 @@ def bootstrap_sums(sums: StudySums, resamples: int = 1000, seed: int = 0) -> dic
     Seeded on the named stream "bootstrap"; studies without any labelled cell are not among
     the sums. Raises SpinegradeError where a part of the score has no labels.
     """
-    whole = score_sums(sums.loss.sum(axis=0), sums.weight.sum(axis=0)).as_dict()
+    whole = sums.score().as_dict()
     (parts,) = _resampled([sums], resamples, seed)
     intervals = {"total": _interval(whole["total"], parts.mean(axis=1))}
-    for column, part in enumerate(PARTS):
+    for column, part in enumerate(sums.parts):
         intervals[part] = _interval(whole[part], parts[:, column])
     return intervals
 
 
 def bootstrap_score(
-    cells: Cells, probabilities: np.ndarray, resamples: int = 1000, seed: int = 0
+    cells: LabelledCells, probabilities: np.ndarray, resamples: int = 1000, seed: int = 0
 ) -> dict[str, Interval]:
     """``bootstrap_sums`` of matched cells and their probabilities (n, 3)."""
     return bootstrap_sums(cell_sums(cells, probabilities), resamples, seed)
@@ -109,9 +110,7 @@ def compare_sums(
     first: StudySums, second: StudySums, resamples: int = 1000, seed: int = 0
 ) -> Comparison:
     """Paired comparison of two predictions from their sums over the same studies."""
-    totals = [
-        score_sums(sums.loss.sum(axis=0), sums.weight.sum(axis=0)).total for sums in (first, second)
-    ]
+    totals = [sums.score().total for sums in (first, second)]
     if not totals[1] > 0.0:
         raise SpinegradeError(
             "the second prediction's score is zero: no ratio to it exists", code="SCORE_ZERO"
@@ -127,7 +126,7 @@ def compare_sums(
 
 
 def compare(
-    cells: Cells,
+    cells: LabelledCells,
     first: np.ndarray,
     second: np.ndarray,
     resamples: int = 1000,

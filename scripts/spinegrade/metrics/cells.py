@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from spinegrade.errors import SpinegradeError
-from spinegrade.names import CONDITIONS, PROBABILITY_COLUMNS
+from spinegrade.regions.region import Region
 
 KEY = ["study", "condition", "level", "side"]
 SUM_TOLERANCE = 1e-3
@@ -17,13 +17,14 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Cells:
-    """The labelled cells of a cohort, in the order of the labels table.
+class LabelledCells:
+    """The labelled cells of a cohort, in the order of the labels table, all of ``region``.
 
     ``study`` (n,) int64 codes into ``studies`` (sorted ids); ``condition`` (n,) int64 codes into
-    ``names.CONDITIONS``; ``level`` and ``side`` (n,) str; ``grade`` (n,) int64 of 0, 1, 2.
+    the region's conditions; ``level`` and ``side`` (n,) str; ``grade`` (n,) int64 of 0, 1, 2.
     """
 
+    region: Region
     studies: np.ndarray
     study: np.ndarray
     condition: np.ndarray
@@ -34,10 +35,11 @@ class Cells:
     def __len__(self) -> int:
         return len(self.grade)
 
-    def part(self, chosen: np.ndarray) -> Cells:
+    def part(self, chosen: np.ndarray) -> LabelledCells:
         """The cells where the boolean mask ``chosen`` (n,) holds; study codes are renewed."""
         kept, study = np.unique(self.study[chosen], return_inverse=True)
-        return Cells(
+        return LabelledCells(
+            self.region,
             self.studies[kept],
             study,
             self.condition[chosen],
@@ -102,15 +104,17 @@ def _checked_grades(labels: pd.DataFrame) -> np.ndarray:
     return grade
 
 
-def checked_probabilities(table: pd.DataFrame, what: str = "probabilities") -> np.ndarray:
-    """The probabilities as (n, 3) float64, each row summing to one.
+def checked_probabilities(
+    table: pd.DataFrame, region: Region, what: str = "probabilities"
+) -> np.ndarray:
+    """The probabilities of the region's grades as (n, 3) float64, each row summing to one.
 
     A row whose sum is off by at most ``SUM_TOLERANCE`` is divided by its sum, so that rounding
     in a file never moves a score. Raises SpinegradeError, with the row named, for values that
     are not numbers, not finite or negative and for sums that are further off.
     """
-    _check_columns(table, [*KEY, *PROBABILITY_COLUMNS], what)
-    columns = list(PROBABILITY_COLUMNS)
+    columns = list(region.probability_columns)
+    _check_columns(table, [*KEY, *columns], what)
     try:
         values = table[columns].to_numpy(dtype="float64", na_value=np.nan)
     except (TypeError, ValueError) as error:
@@ -134,12 +138,14 @@ def checked_probabilities(table: pd.DataFrame, what: str = "probabilities") -> n
     return values / sums[:, None]
 
 
-def match(labels: pd.DataFrame, *tables: pd.DataFrame) -> tuple[Cells, list[np.ndarray]]:
+def match(
+    region: Region, labels: pd.DataFrame, *tables: pd.DataFrame
+) -> tuple[LabelledCells, list[np.ndarray]]:
     """Join labels with one or more prediction tables by key, never by position.
 
     ``labels`` has study, condition, level, side, grade (0, 1, 2 or missing; nullable Int64
-    or float with NaN); each of ``tables`` has the same key and p_normal_mild, p_moderate,
-    p_severe. Returns the labelled cells and, for each table, their probabilities (n, 3)
+    or float with NaN); each of ``tables`` has the same key and the region's
+    probability columns. Returns the labelled cells and, for each table, their probabilities (n, 3)
     float64 in the cells' order. Cells without a grade are left out; predictions for them
     are checked and then ignored.
 
@@ -150,19 +156,19 @@ def match(labels: pd.DataFrame, *tables: pd.DataFrame) -> tuple[Cells, list[np.n
     _check_columns(labels, [*KEY, "grade"], "labels")
     grade = _checked_grades(labels)
     whats = ["labels", *(["probabilities"] * len(tables))]
-    values = [checked_probabilities(table) for table in tables]
+    values = [checked_probabilities(table, region) for table in tables]
     for what, table in zip(whats, (labels, *tables), strict=True):
         for column in KEY:
             _refuse(
                 "CELL_WITHOUT_KEY", what, table, table[column].isna().to_numpy(), f"has no {column}"
             )
-    condition = pd.Index(CONDITIONS).get_indexer(labels["condition"])
+    condition = pd.Index(region.conditions).get_indexer(labels["condition"])
     _refuse(
         "CELL_CONDITION_UNKNOWN",
         "labels",
         labels,
         condition < 0,
-        f"has an unknown condition; allowed: {CONDITIONS}",
+        f"has an unknown condition; allowed: {region.conditions}",
     )
     codes = _key_codes([labels, *tables])
     for what, table, code in zip(whats, (labels, *tables), codes, strict=True):
@@ -184,7 +190,8 @@ def match(labels: pd.DataFrame, *tables: pd.DataFrame) -> tuple[Cells, list[np.n
         matched.append(value[place[labelled]])
     # Sorted, so that a bootstrap draws the same studies whatever the order of the rows.
     study, studies = pd.factorize(labels["study"].astype("str")[labelled], sort=True)
-    cells = Cells(
+    cells = LabelledCells(
+        region,
         np.asarray(studies, dtype=object),
         study.astype(np.int64),
         condition[labelled].astype(np.int64),

@@ -1,4 +1,4 @@
-"""Which labelled cells predictions are measured on, and which parts of the score they make up."""
+"""Which labelled cells predictions are measured on."""
 
 from __future__ import annotations
 
@@ -7,16 +7,6 @@ from collections.abc import Collection
 import pandas as pd
 
 from spinegrade.metrics.cells import KEY
-from spinegrade.metrics.rsna2024 import PARTS
-from spinegrade.names import CONDITIONS, SPINAL
-
-
-def graded_parts(conditions: Collection[str]) -> dict[str, int]:
-    """The parts of the score that cells of these conditions speak for, and their columns in it."""
-    parts = {PARTS[k]: k for k, name in enumerate(CONDITIONS) if name in conditions}
-    if SPINAL in conditions:
-        parts["any_severe"] = PARTS.index("any_severe")
-    return parts
 
 
 def labelled_cells(labels: pd.DataFrame, conditions: Collection[str]) -> pd.DataFrame:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import to_pixels
-from spinegrade.names import LUMBAR_LEVELS, mirrored
+from spinegrade.regions.region import mirrored
+from spinegrade.tables.cell_columns import LEVELS
 
 CELL = ["study", "condition", "level", "side"]
 MM = ["x_mm", "y_mm", "z_mm"]
@@ -104,7 +105,7 @@ def _with_neighbours(
     pairs = left.merge(points[[*CELL, *MM]], on=["study", "condition"], suffixes=("", "_other"))
     away = np.linalg.norm(pairs[MM].to_numpy(float) - own[pairs["row"]], axis=1)
     place, own_place = (
-        pairs[name].map(LUMBAR_LEVELS.index).astype(np.int64) for name in ("level_other", "level")
+        pairs[name].map(LEVELS.index).astype(np.int64) for name in ("level_other", "level")
     )
     pairs = pairs.assign(away_mm=away, shift=place - own_place, place=place)
     # Of levels that are equally far the upper one counts.

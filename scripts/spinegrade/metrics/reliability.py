@@ -1,6 +1,6 @@
 """What a report shows beside the score: calibration, confusion, scores by condition and level.
 
-All take matched ``Cells`` and their probabilities (n, 3) float64, as ``cells.match`` gives.
+All take matched ``LabelledCells`` and their probabilities (n, 3) float64, as ``cells.match`` gives.
 """
 
 from __future__ import annotations
@@ -8,21 +8,22 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from spinegrade.metrics.cells import Cells
+from spinegrade.metrics.cells import LabelledCells
 from spinegrade.metrics.log_loss import cell_losses
-from spinegrade.names import CONDITIONS, GRADE_NAMES, GRADE_WEIGHTS, GRADES, LUMBAR_LEVELS
-
-_WEIGHTS = np.asarray(GRADE_WEIGHTS)
 
 
-def _of_condition(cells: Cells, condition: str | None) -> np.ndarray:
+def _weights(cells: LabelledCells) -> np.ndarray:
+    return np.asarray(cells.region.grade_weights)
+
+
+def _of_condition(cells: LabelledCells, condition: str | None) -> np.ndarray:
     if condition is None:
         return np.ones(len(cells), dtype=bool)
-    return cells.condition == CONDITIONS.index(condition)
+    return cells.condition == cells.region.conditions.index(condition)
 
 
 def calibration_curve(
-    cells: Cells,
+    cells: LabelledCells,
     probabilities: np.ndarray,
     grade: int,
     condition: str | None = None,
@@ -40,7 +41,7 @@ def calibration_curve(
     chosen = _of_condition(cells, condition)
     predicted = probabilities[chosen, grade]
     truth = cells.grade[chosen]
-    weight = _WEIGHTS[truth] if weighted else np.ones(len(truth))
+    weight = _weights(cells)[truth] if weighted else np.ones(len(truth))
     place = np.minimum((predicted * bins).astype(np.int64), bins - 1)
     count = np.bincount(place, minlength=bins)
     total = np.bincount(place, weight, minlength=bins)
@@ -66,7 +67,7 @@ def calibration_error(curve: pd.DataFrame) -> float:
 
 
 def confusion(
-    cells: Cells, probabilities: np.ndarray, condition: str | None = None
+    cells: LabelledCells, probabilities: np.ndarray, condition: str | None = None
 ) -> pd.DataFrame:
     """Counts (3, 3): true grade by row, likeliest grade by column (ties: the milder one).
 
@@ -74,43 +75,43 @@ def confusion(
     carry the sample weights 1, 2, 4, and are divided by them first.
     """
     chosen = _of_condition(cells, condition)
-    likeliest = (probabilities[chosen] / _WEIGHTS).argmax(axis=1)
+    likeliest = (probabilities[chosen] / _weights(cells)).argmax(axis=1)
     counts = np.bincount(cells.grade[chosen] * 3 + likeliest, minlength=9).reshape(3, 3)
-    names = list(GRADE_NAMES)
+    names = list(cells.region.grade_names)
     return pd.DataFrame(counts, index=pd.Index(names, name="truth"), columns=names)
 
 
-def level_table(cells: Cells, probabilities: np.ndarray) -> pd.DataFrame:
+def level_table(cells: LabelledCells, probabilities: np.ndarray) -> pd.DataFrame:
     """Weighted log loss by condition and level, with the count of each grade.
 
     Columns condition, level, count, normal_mild, moderate, severe, log_loss; one row a
     condition and level that has labelled cells, then one a condition with level "all".
     """
-    loss, weight = cell_losses(probabilities, cells.grade)
+    loss, weight = cell_losses(probabilities, cells.grade, cells.region.grade_weights)
     rows = []
-    for code, condition in enumerate(CONDITIONS):
-        for level in (*LUMBAR_LEVELS, "all"):
+    for code, condition in enumerate(cells.region.conditions):
+        for level in (*cells.region.levels, "all"):
             chosen = cells.condition == code
             if level != "all":
                 chosen &= cells.level == level
             if not chosen.any():
                 continue
-            grades = np.bincount(cells.grade[chosen], minlength=len(GRADES))
+            grades = np.bincount(cells.grade[chosen], minlength=len(cells.region.grades))
             rows.append(
                 {
                     "condition": condition,
                     "level": level,
                     "count": int(chosen.sum()),
-                    **dict(zip(GRADE_NAMES, (int(n) for n in grades), strict=True)),
+                    **dict(zip(cells.region.grade_names, (int(n) for n in grades), strict=True)),
                     "log_loss": float(np.average(loss[chosen], weights=weight[chosen])),
                 }
             )
     return pd.DataFrame(rows)
 
 
-def study_losses(cells: Cells, probabilities: np.ndarray) -> pd.Series:
+def study_losses(cells: LabelledCells, probabilities: np.ndarray) -> pd.Series:
     """Mean weighted log loss of each study's labelled cells, by study id, worst first."""
-    loss, weight = cell_losses(probabilities, cells.grade)
+    loss, weight = cell_losses(probabilities, cells.grade, cells.region.grade_weights)
     total = np.bincount(cells.study, weight * loss, minlength=len(cells.studies))
     mean = total / np.bincount(cells.study, weight, minlength=len(cells.studies))
     series = pd.Series(mean, index=pd.Index(cells.studies, name="study"), name="log_loss")

@@ -14,12 +14,15 @@ import numpy as np
 import pandas as pd
 
 from spinegrade.errors import SpinegradeError
-from spinegrade.metrics.cells import Cells, match
+from spinegrade.metrics.cells import match
 from spinegrade.metrics.log_loss import cell_losses, negative_log
-from spinegrade.names import CONDITIONS, SPINAL
+from spinegrade.metrics.score import StudySums, score_cells
+from spinegrade.regions.lumbar_mri import CONDITIONS, LUMBAR_MRI, SPINAL
 
 PARTS = ("spinal", "foraminal", "subarticular", "any_severe")
-"""The four parts of the score, the first three in the order of ``names.CONDITIONS``."""
+"""The four parts of the score, the first three in the order of ``CONDITIONS``."""
+PART_CONDITIONS = (*CONDITIONS, SPINAL)
+"""The condition whose cells each part sums."""
 
 _SPINAL = CONDITIONS.index(SPINAL)
 
@@ -39,18 +42,6 @@ class Score:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class StudySums:
-    """What each study adds to the score: a score is a sum over studies, then four ratios.
-
-    ``loss`` (studies, 4): sums of weight times log loss by part, in the order of ``PARTS``;
-    ``weight`` (studies, 4): sums of weights. Both float64.
-    """
-
-    loss: np.ndarray
-    weight: np.ndarray
-
-
 def study_sums(
     condition: np.ndarray,
     grade: np.ndarray,
@@ -61,13 +52,13 @@ def study_sums(
     """Loss and weight by study and part.
 
     Args:
-        condition: (n,) codes into ``names.CONDITIONS``.
+        condition: (n,) codes into ``CONDITIONS``.
         grade: (n,) grades 0, 1, 2; cells without a grade are not among the n.
         study: (n,) codes from 0 to ``studies`` - 1.
         probabilities: (n, 3) float64, rows summing to one.
         studies: number of studies.
     """
-    loss, weight = cell_losses(probabilities, grade)
+    loss, weight = cell_losses(probabilities, grade, LUMBAR_MRI.grade_weights)
     loss = weight * loss
     place = study * 4 + condition
     losses = np.bincount(place, loss, minlength=4 * studies).reshape(studies, 4)
@@ -81,7 +72,7 @@ def study_sums(
     truth, severe, heaviest = largest
     losses[:, 3] = heaviest * negative_log(np.where(truth > 0, severe, 1.0 - severe))
     weights[:, 3] = heaviest
-    return StudySums(losses, weights)
+    return StudySums(losses, weights, "rsna2024")
 
 
 def score_sums(loss: np.ndarray, weight: np.ndarray) -> Score:
@@ -105,17 +96,7 @@ def score_arrays(
     Nothing is checked: for fits, bootstraps and simulations that call it many times.
     """
     sums = study_sums(condition, grade, study, probabilities, int(study.max(initial=-1)) + 1)
-    return score_sums(sums.loss.sum(axis=0), sums.weight.sum(axis=0))
-
-
-def cell_sums(cells: Cells, probabilities: np.ndarray) -> StudySums:
-    """``study_sums`` of matched cells."""
-    return study_sums(cells.condition, cells.grade, cells.study, probabilities, len(cells.studies))
-
-
-def score_cells(cells: Cells, probabilities: np.ndarray) -> Score:
-    """``score_arrays`` of matched cells."""
-    return score_arrays(cells.condition, cells.grade, cells.study, probabilities)
+    return sums.score()
 
 
 def score(labels: pd.DataFrame, probabilities: pd.DataFrame) -> Score:
@@ -130,5 +111,5 @@ def score(labels: pd.DataFrame, probabilities: pd.DataFrame) -> Score:
     rows, labelled cells without a prediction and unknown conditions or grades; and when a
     condition has no labelled cell at all.
     """
-    cells, matched = match(labels, probabilities)
+    cells, matched = match(LUMBAR_MRI, labels, probabilities)
     return score_cells(cells, matched[0])

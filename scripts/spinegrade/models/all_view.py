@@ -13,7 +13,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from spinegrade.grader_layout import VIEW_OF_CONDITION
 from spinegrade.models import timm_backbone
 from spinegrade.models.grader_parts import (
     SIDED_CONDITIONS,
@@ -23,13 +22,14 @@ from spinegrade.models.grader_parts import (
     full_precision,
     two_layers,
 )
+from spinegrade.regions.lumbar_views import VIEW_OF_CONDITION
 
 FEATURES = 512
 VIEW_FEATURES = 128
 
 
 class AllView(nn.Module):
-    """Shapes of ``spinegrade.grader_layout``; a row is a level of a study.
+    """Shapes of ``regions.lumbar_views``; a row is a level of a study.
 
     The canal's crop speaks for three conditions. ``repeated`` looks at it three times, as the
     published model does: in evaluation the same, in training another weight in the batch

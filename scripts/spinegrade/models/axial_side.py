@@ -26,7 +26,7 @@ VIEW_FEATURES = 128
 
 
 class AxialSide(nn.Module):
-    """Shapes of ``spinegrade.grader_layout``; sides come to it as one, the right ones mirrored."""
+    """Shapes of ``regions.lumbar_views``; sides come to it as one, the right ones mirrored."""
 
     def __init__(self, sagittal: nn.Module, axial: nn.Module, hidden: int, dropout: float) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Parts of the two-stage graders: features of crops that are there, and what reads them in order.
 
 Written after the description of lhwcv's part of the seventh place of RSNA 2024
-(lhwcv/solution-rsna-2024-lumbar-spine, MIT). Shapes are those of ``spinegrade.grader_layout``. All
+(lhwcv/solution-rsna-2024-lumbar-spine, MIT). Shapes are those of ``regions.lumbar_views``. All
 but the image networks is to be computed in float32 (``full_precision``): it costs next to nothing,
 and float16 may overflow in recurrent layers.
 """

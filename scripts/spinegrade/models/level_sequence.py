@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spinegrade.models import timm_backbone
-from spinegrade.names import LUMBAR_LEVELS
+from spinegrade.regions.lumbar_mri import LUMBAR_LEVELS
 
 
 class LevelOutput(NamedTuple):

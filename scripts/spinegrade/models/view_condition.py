@@ -18,7 +18,7 @@ FEATURES = 512
 
 
 class ViewCondition(nn.Module):
-    """Shapes of ``spinegrade.grader_layout``; ``conditions`` are places in SIDED_CONDITIONS."""
+    """Shapes of ``regions.lumbar_views``; ``conditions`` are places in SIDED_CONDITIONS."""
 
     def __init__(self, backbone: nn.Module, conditions: Sequence[int], dropout: float) -> None:
         super().__init__()

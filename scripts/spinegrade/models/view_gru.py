@@ -14,7 +14,7 @@ from spinegrade.models.grader_parts import CropFeatures, SequenceGru, full_preci
 
 
 class ViewGru(nn.Module):
-    """Shapes of ``spinegrade.grader_layout``: sagittal crops to logits."""
+    """Shapes of ``regions.lumbar_views``: sagittal crops to logits."""
 
     def __init__(self, backbone: nn.Module, hidden: int, dropout: float) -> None:
         super().__init__()

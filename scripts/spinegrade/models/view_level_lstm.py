@@ -16,7 +16,7 @@ FEATURES = 512
 
 
 class ViewLevelLstm(nn.Module):
-    """Shapes of ``spinegrade.grader_layout``: sagittal crops to logits."""
+    """Shapes of ``regions.lumbar_views``: sagittal crops to logits."""
 
     def __init__(self, backbone: nn.Module, dropout: float) -> None:
         super().__init__()

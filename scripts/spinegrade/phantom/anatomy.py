@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from spinegrade.names import LUMBAR_CELLS
 from spinegrade.phantom.curve import FIRST_LUMBAR, LAST_LUMBAR, STATIONS, Curve, curve_through
+from spinegrade.regions.lumbar_mri import LUMBAR_CELLS
 
 Values = NDArray[np.float64]
 COUNT = len(STATIONS)
@@ -44,7 +44,7 @@ class Anatomy:
 
     ``foramen`` (2, 14, 3): below, behind, lateral distance from the midline of each foramen's
     centre in its station's frame. ``recess`` (2, 14, 3): behind, lateral, and size as a
-    factor. ``narrowing`` (25,) in ``names.LUMBAR_CELLS`` order. ``roots`` (n, 2): places of the
+    factor. ``narrowing`` (25,) in ``LUMBAR_CELLS`` order. ``roots`` (n, 2): places of the
     cauda equina's roots in units of the sac's half axes (x, behind).
     """
 
@@ -111,7 +111,7 @@ class Anatomy:
         )
 
     def points_mm(self) -> Values:
-        """True points (25, 3) as body-frame (x, y, z), in ``names.LUMBAR_CELLS`` order."""
+        """True points (25, 3) as body-frame (x, y, z), in ``LUMBAR_CELLS`` order."""
         points = np.zeros((len(LUMBAR_CELLS), 3))
         levels = [name for name in STATIONS]
         for row, cell in enumerate(LUMBAR_CELLS):

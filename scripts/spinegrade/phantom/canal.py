@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from spinegrade.names import FORAMINAL, SPINAL, SUBARTICULAR
 from spinegrade.phantom import tissues
 from spinegrade.phantom.anatomy import COUNT, SIGNS, Anatomy
 from spinegrade.phantom.bones import _paint_side
 from spinegrade.phantom.canvas import Canvas, Window
 from spinegrade.phantom.curve import FIRST_LUMBAR, LAST_LUMBAR, Floats
+from spinegrade.regions.lumbar_mri import FORAMINAL, SPINAL, SUBARTICULAR
 
 CANAL_REACH_MM = 9.0
 """Half the length of canal over which a central narrowing acts."""

@@ -12,19 +12,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spinegrade import names
+from spinegrade.kaggle_rsna2024 import KAGGLE_GRADES
 from spinegrade.phantom.floor import expected_floor, realised_floor
 from spinegrade.phantom.rater import MISSING, with_mislabels
 from spinegrade.phantom.study import SPLITS, PhantomSettings, make_study, study_id
+from spinegrade.regions.lumbar_mri import LUMBAR_CELLS
+from spinegrade.regions.region import row_id
 from spinegrade.runtime.files import atomic_path, read_json, write_json
 from spinegrade.runtime.fingerprint import code_fingerprint
 from spinegrade.runtime.progress import Progress
 from spinegrade.tables.files import write_table
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 from spinegrade.tables.truth import TRUTH
 
 MARKERS = "study_markers"
 _STATISTICS = "resources/anatomy/lumbar_statistics.json"
-_LABELS = {grade: label for label, grade in names.KAGGLE_GRADES.items()}
+_LABELS = {grade: label for label, grade in KAGGLE_GRADES.items()}
 
 
 def write_cohort(settings: PhantomSettings, folder: str | Path, processes: int = 1) -> None:
@@ -150,7 +153,7 @@ def _write_tables(
 ) -> None:
     for part in records.values():
         part.sort(key=lambda record: int(record["study"]))
-    columns = [cell.column for cell in names.LUMBAR_CELLS]
+    columns = [cell.column for cell in LUMBAR_CELLS]
     labels = []
     for record in records["train"]:
         grades = [_LABELS.get(row["grade"]) for row in record["truth"]]
@@ -171,11 +174,11 @@ def _write_tables(
     _write_csv(folder / "train_label_coordinates.csv", pd.DataFrame(marks, columns=fields))
     sample = [
         {
-            "row_id": names.row_id(record["study"], cell),
+            "row_id": row_id(record["study"], cell),
             **dict.fromkeys(("normal_mild", "moderate", "severe"), 1 / 3),
         }
         for record in records["test"]
-        for cell in names.LUMBAR_CELLS
+        for cell in LUMBAR_CELLS
     ]
     fields = ["row_id", "normal_mild", "moderate", "severe"]
     _write_csv(folder / "sample_submission.csv", pd.DataFrame(sample, columns=fields))
@@ -203,7 +206,7 @@ def _write_tables(
 def _floor(settings: PhantomSettings, records: list[dict[str, Any]]) -> dict[str, Any]:
     """Best score to expect, and the one that the same predictions get on the labels drawn."""
     probabilities = np.array(
-        [[[row[c] for c in names.PROBABILITY_COLUMNS] for row in r["truth"]] for r in records]
+        [[[row[c] for c in PROBABILITY_COLUMNS] for row in r["truth"]] for r in records]
     )
     labels = np.array(
         [[MISSING if row["grade"] is None else row["grade"] for row in r["truth"]] for r in records]

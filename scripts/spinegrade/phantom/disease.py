@@ -13,7 +13,7 @@ def draw_narrowing(
 ) -> Floats:
     """Narrowing in (0, 1) of one study, (25,), or of ``count`` studies, (count, 25).
 
-    In the order of ``names.LUMBAR_CELLS``. 0 is wide open, 1 closed; the scale means the same
+    In the order of ``LUMBAR_CELLS``. 0 is wide open, 1 closed; the scale means the same
     in every cell (the rater's thresholds are common), cells differ in how often they get far.
     """
     model = statistics.disease

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy.special import xlogy
 
 from spinegrade.metrics.rsna2024 import Score, score_arrays
-from spinegrade.names import CONDITIONS, GRADE_WEIGHTS, LUMBAR_CELLS, SPINAL
 from spinegrade.phantom.rater import MISSING
 from spinegrade.phantom.statistics import Floats
+from spinegrade.regions.lumbar_mri import CONDITIONS, GRADE_WEIGHTS, LUMBAR_CELLS, SPINAL
 
 _WEIGHTS = np.asarray(GRADE_WEIGHTS)
 _CONDITION = np.array([CONDITIONS.index(cell.condition) for cell in LUMBAR_CELLS])

@@ -7,6 +7,8 @@ sensitivity, in-plane low-pass, wrap, ghosts, Rician noise and scaling.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 import torch
@@ -37,35 +39,47 @@ def _volume(
     return torch.from_numpy(signal.reshape(1, 1, *labels.shape))
 
 
-def _to_grid(grid: Grid, placement: Placement) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Linear part (3, 3) and offset (3,) from patient mm to grid_sample's (x, y, z) in -1 .. 1."""
+class _ToGrid(NamedTuple):
+    """From patient mm to grid_sample's (x, y, z) in -1 .. 1: linear (3, 3), offset (3,)."""
+
+    linear: NDArray[np.float64]
+    offset: NDArray[np.float64]
+
+
+class _Window(NamedTuple):
+    """A part of a slice, mm: its first pixel and the steps from column to column, row to row."""
+
+    start: NDArray[np.float64]
+    column: NDArray[np.float64]
+    row: NDArray[np.float64]
+    rows: int
+    cols: int
+
+
+def _to_grid(grid: Grid, placement: Placement) -> _ToGrid:
     origin = np.array(grid.origin_mm[::-1])
     half = 0.5 * (np.array(grid.shape[::-1]) - 1) * np.array(grid.spacing_mm[::-1])
     linear = placement.rotation.T / half[:, None]
     offset = -(placement.rotation.T @ placement.shift + origin + half) / half
-    return linear, offset
+    return _ToGrid(linear, offset)
 
 
 def _sample(
     volume: torch.Tensor,
-    linear: NDArray[np.float64],
-    offset: NDArray[np.float64],
-    start: NDArray[np.float64],
-    step_column: NDArray[np.float64],
-    step_row: NDArray[np.float64],
+    to_grid: _ToGrid,
+    window: _Window,
     across: NDArray[np.float64],
     planes: NDArray[np.float64],
-    rows: int,
-    cols: int,
     padding: str,
 ) -> torch.Tensor:
-    """Mean over ``planes`` (mm across) of a (rows, cols) slice that starts at ``start``."""
-    base = torch.from_numpy((linear @ start + offset).astype(np.float32))
-    by_column = torch.from_numpy((linear @ step_column).astype(np.float32))
-    by_row = torch.from_numpy((linear @ step_row).astype(np.float32))
+    """Mean over ``planes`` (mm along ``across``) of ``window``, (rows, cols)."""
+    linear, offset = to_grid
+    base = torch.from_numpy((linear @ window.start + offset).astype(np.float32))
+    by_column = torch.from_numpy((linear @ window.column).astype(np.float32))
+    by_row = torch.from_numpy((linear @ window.row).astype(np.float32))
     by_plane = torch.from_numpy((linear @ across).astype(np.float32))
-    column = torch.arange(cols, dtype=torch.float32)[:, None] * by_column
-    row = torch.arange(rows, dtype=torch.float32)[:, None] * by_row
+    column = torch.arange(window.cols, dtype=torch.float32)[:, None] * by_column
+    row = torch.arange(window.rows, dtype=torch.float32)[:, None] * by_row
     plane = torch.from_numpy(planes.astype(np.float32))[:, None] * by_plane + base
     places = plane[:, None, None] + (row[:, None] + column[None])[None]
     sampled = torch.nn.functional.grid_sample(
@@ -152,32 +166,12 @@ class Scanner:
         ]
         for index in range(stack.count):
             start = stack.position(index)
-            low = _sample(
-                coarse,
-                *coarse_map,
-                start,
-                2 * column,
-                2 * row,
-                across,
-                thin,
-                half_rows,
-                half_cols,
-                "zeros",
-            )
+            half = _Window(start, 2 * column, 2 * row, half_rows, half_cols)
+            low = _sample(coarse, coarse_map, half, across, thin, "zeros")
             if wrap > 0:
                 for sign in (-1.0, 1.0):
-                    low = low + wrap * _sample(
-                        coarse,
-                        *coarse_map,
-                        start + sign * shift,
-                        2 * column,
-                        2 * row,
-                        across,
-                        thin,
-                        half_rows,
-                        half_cols,
-                        "zeros",
-                    )
+                    moved = half._replace(start=start + sign * shift)
+                    low = low + wrap * _sample(coarse, coarse_map, moved, across, thin, "zeros")
             result[index] = cv2.warpAffine(
                 low.numpy(),
                 stretch,
@@ -189,19 +183,9 @@ class Scanner:
             if bottom - top < 2 or right - left < 2:
                 continue
             begin = start + top * row + left * column
-            part = _sample(
-                fine,
-                *fine_map,
-                begin,
-                column,
-                row,
-                across,
-                profile,
-                bottom - top,
-                right - left,
-                "border",
-            ).numpy()
-            weight = _inside(fine_map, begin, column, row, bottom - top, right - left, ramp)
+            window = _Window(begin, column, row, bottom - top, right - left)
+            part = _sample(fine, fine_map, window, across, profile, "border").numpy()
+            weight = _inside(fine_map, window, ramp)
             region = result[index, top:bottom, left:right]
             region += weight * (part - region)
         return result
@@ -238,18 +222,11 @@ class Scanner:
         return cv2.resize(field, (stack.cols, stack.rows), interpolation=cv2.INTER_LINEAR)
 
 
-def _inside(
-    fine_map: tuple[NDArray[np.float64], NDArray[np.float64]],
-    begin: NDArray[np.float64],
-    column: NDArray[np.float64],
-    row: NDArray[np.float64],
-    rows: int,
-    cols: int,
-    ramp: list[float],
-) -> Slices:
+def _inside(fine_map: _ToGrid, window: _Window, ramp: list[float]) -> Slices:
     """Weight of the fine map on a slice: 1 inside its box, 0 outside, a short ramp between."""
     linear, offset = fine_map
-    base, by_column, by_row = linear @ begin + offset, linear @ column, linear @ row
+    start, column, row, rows, cols = window
+    base, by_column, by_row = linear @ start + offset, linear @ column, linear @ row
     weight = np.ones((rows, cols), np.float32)
     for axis in range(3):
         place = (base[axis] + by_row[axis] * np.arange(rows)).astype(np.float32)[:, None] + (

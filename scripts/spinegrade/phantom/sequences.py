@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from spinegrade.phantom.anatomy import Anatomy
@@ -33,31 +35,25 @@ def _sequence(rng: np.random.Generator, description: str, wide: bool) -> Sequenc
     return Sequence("t2", rng.uniform(2800, 4800), echo)
 
 
+class _Matrix(NamedTuple):
+    """The matrix of each slice of a series, its pixel spacing and its thickness."""
+
+    rows: int
+    cols: int
+    spacing_mm: float
+    thickness_mm: float
+
+
 def _stack(
-    centre: Vector,
-    along_row: Vector,
-    along_column: Vector,
-    normal: Vector,
-    rows: int,
-    cols: int,
-    spacing: float,
-    thickness: float,
-    step: float,
-    count: int,
+    centre: Vector, axes: tuple[Vector, Vector, Vector], matrix: _Matrix, step: float, count: int
 ) -> Stack:
+    """``count`` slices about ``centre``; ``axes``: along rows, along columns, across slices."""
+    along_row, along_column, normal = axes
     middle = 0.5 * (count - 1) * step * normal
-    corner = 0.5 * (cols - 1) * spacing * along_row + 0.5 * (rows - 1) * spacing * along_column
-    return Stack(
-        centre - middle - corner,
-        along_row,
-        along_column,
-        step * normal,
-        rows,
-        cols,
-        spacing,
-        thickness,
-        count,
-    )
+    corner = 0.5 * (matrix.cols - 1) * matrix.spacing_mm * along_row
+    corner = corner + 0.5 * (matrix.rows - 1) * matrix.spacing_mm * along_column
+    first = centre - middle - corner
+    return Stack(first, along_row, along_column, step * normal, *matrix, count)
 
 
 def _numbers(rng: np.random.Generator, count: int, holes: float) -> tuple[int, ...]:
@@ -106,20 +102,10 @@ def sagittal_series(
             rows = round(size * rng.uniform(1.02, 1.2))
         field = field_mm * float(np.clip(rng.normal(1, 0.03), 0.9, 1.1))
         rows, cols = _resized(rows, scale), _resized(cols, scale)
-        spacing = field / cols
+        matrix = _Matrix(rows, cols, field / cols, thickness)
         place = placement.to_patient(centre[None])[0] + turn @ rng.normal(0, [0.3, 8, 8])
-        stack = _stack(
-            place,
-            turn[:, 1],
-            -turn[:, 2],
-            sign * turn[:, 0],
-            rows,
-            cols,
-            spacing,
-            thickness,
-            float(step),
-            count,
-        )
+        axes = (turn[:, 1], -turn[:, 2], sign * turn[:, 0])
+        stack = _stack(place, axes, matrix, float(step), count)
         if rng.uniform() < 0.12:
             count = int(np.clip(count + rng.integers(-2, 3), 8, 38))
         if description in missing:
@@ -152,11 +138,11 @@ def axial_series(
         size = _size(rng, model.rows[AXIAL_T2], 256, 512)
         field = float(np.clip(rng.normal(182, 14 * (2 if wide else 1)), 140, 260))
         rows = cols = _resized(size, scale)
-        spacing = field / cols
         thickness = float(np.clip(rng.normal(3.9, 0.35), 3.0, 5.0))
+        matrix = _Matrix(rows, cols, field / cols, thickness)
         down = -1.0 if rng.uniform() < 0.8 else 1.0
         build = _oblique_stacks if kind == "oblique" else _straight_stack
-        stacks = build(rng, anatomy, placement, model, rows, cols, spacing, thickness, down, wide)
+        stacks = build(rng, anatomy, placement, model, matrix, down, wide)
         numbers = _numbers(rng, sum(stack.count for stack in stacks), model.holes)
         series.append(Series(AXIAL_T2, _sequence(rng, AXIAL_T2, wide), stacks, numbers))
     return series
@@ -167,10 +153,7 @@ def _straight_stack(
     anatomy: Anatomy,
     placement: Placement,
     model: SeriesModel,
-    rows: int,
-    cols: int,
-    spacing: float,
-    thickness: float,
+    matrix: _Matrix,
     down: float,
     wide: bool,
 ) -> tuple[Stack, ...]:
@@ -180,24 +163,13 @@ def _straight_stack(
     turn = placement.rotation @ rotation_matrix(tilt, *rng.normal(0, 1.2, 2))
     reach = float(np.linalg.norm(top - bottom)) + rng.uniform(26, 46)
     count = round(np.clip(_quantile(rng, model.slices[AXIAL_T2]), 20, 60))
-    step = float(np.clip(reach / count, thickness, 6.0))
+    step = float(np.clip(reach / count, matrix.thickness_mm, 6.0))
     count = int(np.clip(np.ceil(reach / step), 20, 60))
     middle = 0.5 * (top + bottom)
     body = np.array([rng.normal(0, 3), middle[0] + 2 + rng.normal(0, 6), middle[1]])
     place = placement.to_patient(body[None])[0]
-    stack = _stack(
-        place,
-        turn[:, 0],
-        turn[:, 1],
-        down * turn[:, 2],
-        rows,
-        cols,
-        spacing,
-        thickness,
-        step,
-        count,
-    )
-    return (stack,)
+    axes = (turn[:, 0], turn[:, 1], down * turn[:, 2])
+    return (_stack(place, axes, matrix, step, count),)
 
 
 def _oblique_stacks(
@@ -205,16 +177,13 @@ def _oblique_stacks(
     anatomy: Anatomy,
     placement: Placement,
     model: SeriesModel,
-    rows: int,
-    cols: int,
-    spacing: float,
-    thickness: float,
+    matrix: _Matrix,
     down: float,
     wide: bool,
 ) -> tuple[Stack, ...]:
     first = FIRST_LUMBAR - (1 if rng.uniform() < 0.3 else 0)
     count = int(rng.choice([5, 6, 7, 9], p=[0.4, 0.3, 0.15, 0.15]))
-    step = thickness * float(rng.choice([1.0, 1.1]))
+    step = matrix.thickness_mm * float(rng.choice([1.0, 1.1]))
     across = rng.normal(0, 3)
     yaw = rng.normal(0, 1.2)
     stacks = []
@@ -225,18 +194,6 @@ def _oblique_stacks(
         centre = anatomy.curve.centres[station]
         body = np.array([across, centre[0] + rng.normal(0, 4), centre[1] + rng.normal(0, 1.2)])
         place = placement.to_patient(body[None])[0]
-        stacks.append(
-            _stack(
-                place,
-                turn[:, 0],
-                turn[:, 1],
-                down * turn[:, 2],
-                rows,
-                cols,
-                spacing,
-                thickness,
-                step,
-                count,
-            )
-        )
+        axes = (turn[:, 0], turn[:, 1], down * turn[:, 2])
+        stacks.append(_stack(place, axes, matrix, step, count))
     return tuple(stacks if down < 0 else stacks[::-1])

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spinegrade import names
 from spinegrade.errors import SpinegradeError
+from spinegrade.regions.lumbar_mri import LUMBAR_CELLS
 from spinegrade.runtime.files import read_json
 
 Floats = NDArray[np.float64]
 RESOURCE = Path(__file__).resolve().parents[3] / "resources" / "anatomy" / "lumbar_statistics.json"
-CELL_COUNT = len(names.LUMBAR_CELLS)
+CELL_COUNT = len(LUMBAR_CELLS)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ShapeModel:
 
 @dataclass(frozen=True)
 class DiseaseModel:
-    """Latent severity of the 25 cells, in the order of ``names.LUMBAR_CELLS``.
+    """Latent severity of the 25 cells, in the order of ``LUMBAR_CELLS``.
 
     The severity of a study is normal with ``mean`` (25,), ``spread`` (25,) and
     ``correlation`` (25, 25); its logistic function is the narrowing in [0, 1]. Severity is
@@ -154,7 +154,7 @@ def parse_statistics(content: dict[str, Any]) -> LumbarStatistics:
     """
     try:
         _check(
-            content["cells"] == [cell.column for cell in names.LUMBAR_CELLS],
+            content["cells"] == [cell.column for cell in LUMBAR_CELLS],
             "cells: not the 25 columns of train.csv in their order",
         )
         shape, labels, series = content["shape"], content["labels"], content["series"]

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spinegrade import names
 from spinegrade.errors import SpinegradeError
 from spinegrade.phantom.anatomy import Anatomy, draw_anatomy
 from spinegrade.phantom.artefacts import draw_artefacts
@@ -31,12 +30,14 @@ from spinegrade.phantom.shape import draw_shape
 from spinegrade.phantom.stacks import Placement, Series, draw_placement
 from spinegrade.phantom.statistics import LumbarStatistics, load_statistics
 from spinegrade.phantom.tissues import TissueState
+from spinegrade.regions.lumbar_mri import FORAMINAL, LUMBAR_CELLS, SPINAL, SUBARTICULAR
 from spinegrade.runtime.seeds import generator, stream_seed
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 
 _CARRIER = {
-    names.SPINAL: SAGITTAL_T2,
-    names.FORAMINAL: SAGITTAL_T1,
-    names.SUBARTICULAR: AXIAL_T2,
+    SPINAL: SAGITTAL_T2,
+    FORAMINAL: SAGITTAL_T1,
+    SUBARTICULAR: AXIAL_T2,
 }
 _PRIME = 4294967291
 SPLITS = ("train", "test")
@@ -90,7 +91,7 @@ class Patient:
 
     @property
     def points_mm(self) -> NDArray[np.float64]:
-        """True points (25, 3), LPS mm, in the order of ``names.LUMBAR_CELLS``."""
+        """True points (25, 3), LPS mm, in the order of ``LUMBAR_CELLS``."""
         return self.placement.to_patient(self.anatomy.points_mm())
 
     @property
@@ -247,7 +248,7 @@ def _landmarks(
     jitter = generator(settings.seed, *stream, "landmarks").normal(0, 1.3, (25, 2))
     rows = []
     for cell, point, shift, grade in zip(
-        names.LUMBAR_CELLS, patient.points_mm, jitter, patient.grades, strict=True
+        LUMBAR_CELLS, patient.points_mm, jitter, patient.grades, strict=True
     ):
         found = find_landmark(series, _CARRIER[cell.condition], point)
         if found is None or grade == MISSING:
@@ -270,7 +271,7 @@ def _landmarks(
 
 def _truth(study: str, patient: Patient) -> list[dict[str, Any]]:
     rows = []
-    for index, (cell, point) in enumerate(zip(names.LUMBAR_CELLS, patient.points_mm, strict=True)):
+    for index, (cell, point) in enumerate(zip(LUMBAR_CELLS, patient.points_mm, strict=True)):
         grade = int(patient.grades[index])
         probabilities = map(float, patient.probabilities[index])
         rows.append(
@@ -278,7 +279,7 @@ def _truth(study: str, patient: Patient) -> list[dict[str, Any]]:
                 "study": study,
                 **cell._asdict(),
                 "narrowing": float(patient.narrowing[index]),
-                **dict(zip(names.PROBABILITY_COLUMNS, probabilities, strict=True)),
+                **dict(zip(PROBABILITY_COLUMNS, probabilities, strict=True)),
                 "grade": None if grade == MISSING else grade,
                 "mislabelled": bool(patient.mislabelled[index]),
                 **dict(zip(("x_mm", "y_mm", "z_mm"), map(float, point), strict=True)),

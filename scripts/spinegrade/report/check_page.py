@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from spinegrade.names import CUT_CODES, NOTE_CODES
+from spinegrade.conversion_codes import CUT_CODES, NOTE_CODES
 from spinegrade.report import figures_check
 from spinegrade.report.check_annotations import (
     CheckedAnnotations,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from spinegrade.errors import SpinegradeError
-from spinegrade.names import CONDITIONS, GRADES
+from spinegrade.regions.lumbar_mri import CONDITIONS, GRADES
 from spinegrade.report.parts import Sheet, Tile
 from spinegrade.report.style import CONDITION_WORDS, GRADE_WORDS, cell_word, gray_uri
 from spinegrade.runtime.arrays import open_array

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from spinegrade.metrics.points import point_figures
-from spinegrade.names import CONDITIONS
+from spinegrade.regions.lumbar_mri import CONDITIONS
 
 _CELL = ["study", "level", "side"]
 ALL = "all"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from spinegrade.names import FORAMINAL, SPINAL, SUBARTICULAR
+from spinegrade.regions.lumbar_mri import FORAMINAL, SPINAL, SUBARTICULAR
 from spinegrade.report.style import CONDITION_WORDS, SECOND, SERIES, canvas, level_word, svg_uri
 
 _COLOURS = {SPINAL: SERIES[0], FORAMINAL: SERIES[2], SUBARTICULAR: SERIES[3]}

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from spinegrade.metrics.cells import Cells
+from spinegrade.metrics.cells import LabelledCells
 from spinegrade.metrics.points import WITHIN_MM
 from spinegrade.metrics.reliability import calibration_curve, confusion
-from spinegrade.names import CONDITIONS, GRADES, LUMBAR_LEVELS
+from spinegrade.regions.lumbar_mri import CONDITIONS, GRADES, LUMBAR_LEVELS
 from spinegrade.report.style import (
     CONDITION_WORDS,
     GRADE_COLOURS,
@@ -73,7 +73,7 @@ def _spread(
         axes.plot([place - half, place + half], [middle, middle], color=colour, linewidth=2)
 
 
-def reliability(cells: Cells, probabilities: NDArray[np.float64]) -> str:
+def reliability(cells: LabelledCells, probabilities: NDArray[np.float64]) -> str:
     """Predicted against observed probability of each grade, one panel a condition."""
     with canvas(8.2, 3.5) as figure:
         panels = figure.subplots(1, len(CONDITIONS), sharey=True, sharex=True)
@@ -95,7 +95,7 @@ def reliability(cells: Cells, probabilities: NDArray[np.float64]) -> str:
         return svg_uri(figure)
 
 
-def confusions(cells: Cells, probabilities: NDArray[np.float64]) -> str:
+def confusions(cells: LabelledCells, probabilities: NDArray[np.float64]) -> str:
     """True grade by row, likeliest grade by column, one panel a condition."""
     short = ["normal\nor mild", "moderate", "severe"]
     with canvas(8.2, 2.9) as figure:

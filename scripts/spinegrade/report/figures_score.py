@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from spinegrade.metrics.bootstrap import Interval
 from spinegrade.metrics.rsna2024 import PARTS
-from spinegrade.names import CONDITIONS, LUMBAR_LEVELS
+from spinegrade.regions.lumbar_mri import CONDITIONS, LUMBAR_LEVELS
 from spinegrade.report.style import (
     CONDITION_WORDS,
     FLOOR,

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spinegrade.names import CONDITIONS, GRADE_WEIGHTS, LUMBAR_LEVELS, PROBABILITY_COLUMNS, SPINAL
+from spinegrade.regions.lumbar_mri import CONDITIONS, GRADE_WEIGHTS, LUMBAR_LEVELS, SPINAL
 from spinegrade.report.parts import Finding, Findings
 from spinegrade.report.style import CONDITION_WORDS, GRADE_WORDS, cell_word, level_word
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 
 COLUMNS = tuple(
     (condition, side)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import Affine, to_pixels
-from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL, SUBARTICULAR
+from spinegrade.regions.lumbar_mri import FORAMINAL, LUMBAR_LEVELS, SPINAL, SUBARTICULAR
 from spinegrade.report.parts import Mark, Slice, Slices
 from spinegrade.report.style import cell_word, gray_uri, level_word
 from spinegrade.volumes import Stack

@@ -8,7 +8,7 @@ import pandas as pd
 
 from spinegrade.metrics.points import WITHIN_MM, point_figures
 from spinegrade.metrics.reliability import study_losses
-from spinegrade.names import LUMBAR_LEVELS
+from spinegrade.regions.lumbar_mri import LUMBAR_LEVELS
 from spinegrade.report import figures_quality
 from spinegrade.report.captions import caption
 from spinegrade.report.crops import contact_sheets, read_crops

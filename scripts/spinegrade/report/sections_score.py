@@ -9,10 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spinegrade.metrics.bootstrap import Comparison, Interval, bootstrap_score, compare
-from spinegrade.metrics.cells import KEY, Cells, match
+from spinegrade.metrics.cells import KEY, LabelledCells, match
 from spinegrade.metrics.reliability import calibration_curve, calibration_error, level_table
 from spinegrade.metrics.rsna2024 import PARTS
-from spinegrade.names import GRADE_WEIGHTS, GRADES
+from spinegrade.regions.lumbar_mri import GRADE_WEIGHTS, GRADES, LUMBAR_MRI
 from spinegrade.report import figures_quality, figures_score
 from spinegrade.report.captions import caption
 from spinegrade.report.data import Options, RunData
@@ -29,7 +29,7 @@ class Scored:
     labels, or None.
     """
 
-    cells: Cells
+    cells: LabelledCells
     run_values: NDArray[np.float64]
     prior_values: NDArray[np.float64]
     run: dict[str, Interval]
@@ -42,7 +42,7 @@ def score_run(data: RunData, options: Options) -> Scored | str:
     """Scores with intervals; or, where no score exists, a sentence that says why."""
     if not data.score["scored"]:
         return f"No score: {data.score['reason']}."
-    cells, (run, prior) = match(data.labels, data.probabilities, data.prior)
+    cells, (run, prior) = match(LUMBAR_MRI, data.labels, data.probabilities, data.prior)
     # The same resamples as score.json's, so that the two never disagree.
     seed, resamples = options.seed, int(data.score["bootstrap_resamples"])
     floor = data.score["floor"]
@@ -173,7 +173,7 @@ def parts_and_levels(data: RunData, scored: Scored | str) -> Section:
 def _floor_levels(data: RunData, scored: Scored) -> pd.DataFrame | None:
     if data.truth is None:
         return None
-    _, (true,) = match(data.labels, data.truth)
+    _, (true,) = match(LUMBAR_MRI, data.labels, data.truth)
     best = true * np.asarray(GRADE_WEIGHTS)
     return level_table(scored.cells, best / best.sum(axis=1, keepdims=True))
 

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 
-from spinegrade.names import FORAMINAL, SPINAL, SUBARTICULAR
+from spinegrade.regions.lumbar_mri import FORAMINAL, SPINAL, SUBARTICULAR
 
 matplotlib.use("Agg")
 

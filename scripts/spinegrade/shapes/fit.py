@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from spinegrade import names
 from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.procrustes import Points, generalised_procrustes
+from spinegrade.regions.lumbar_mri import FORAMINAL, LUMBAR_LEVELS, SPINAL
 from spinegrade.runtime.files import write_json
 from spinegrade.shapes.picture import draw_shapes
 from spinegrade.tables.files import read_table, read_tables
@@ -21,8 +21,8 @@ from spinegrade.tables.stacks import STACKS
 
 FRAME_PX = 512
 PARTS = {
-    "foraminal": (names.FORAMINAL, ("left", "right")),
-    "canal": (names.SPINAL, ("central",)),
+    "foraminal": (FORAMINAL, ("left", "right")),
+    "canal": (SPINAL, ("central",)),
 }
 """Shape to (condition, sides); its points are the sides in turn, each l1_l2 to l5_s1."""
 
@@ -59,7 +59,7 @@ def complete_sets(
     """
     rows = landmarks[landmarks["condition"] == condition]
     studies = rows["study"].nunique()
-    wanted = [(side, level) for side in sides for level in names.LUMBAR_LEVELS]
+    wanted = [(side, level) for side in sides for level in LUMBAR_LEVELS]
     place = {column: number for number, column in enumerate(wanted)}
     points, kept = [], []
     for (study, series), group in rows.groupby(["study", "series"], sort=True):
@@ -87,7 +87,7 @@ def fit_mean_shape(
     shapes, drawings = {}, {}
     for part, (condition, sides) in PARTS.items():
         sets = complete_sets(table, sizes, condition, sides)
-        count = len(sides) * len(names.LUMBAR_LEVELS)
+        count = len(sides) * len(LUMBAR_LEVELS)
         _LOGGER.info(
             "%s: %d studies with all %d points in one converted series, %d left out",
             part,

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from spinegrade.geometry.procrustes import Points
-from spinegrade.names import LUMBAR_LEVELS
+from spinegrade.regions.lumbar_mri import LUMBAR_LEVELS
 from spinegrade.runtime.files import atomic_path
 
 # Colour, marker and its size: left and right nearly coincide, so the left one is a ring around.

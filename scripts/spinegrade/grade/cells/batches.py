@@ -13,7 +13,7 @@ from spinegrade.crop_shape import CropShape
 from spinegrade.grade.cells.augment import StoredCrops, look
 from spinegrade.grade.cells.cells import Cells
 from spinegrade.grade.cells.settings import Augmentation, Settings
-from spinegrade.names import CONDITIONS
+from spinegrade.regions.lumbar_mri import CONDITIONS
 
 
 class Batch(NamedTuple):

@@ -16,7 +16,7 @@ from spinegrade.errors import SpinegradeError
 from spinegrade.geometry.affine import AFFINE_COLUMNS
 from spinegrade.grade.cells.settings import Settings
 from spinegrade.metrics.prior import grade_prior
-from spinegrade.names import CONDITIONS, GRADE_WEIGHTS, LUMBAR_LEVELS
+from spinegrade.regions.lumbar_mri import CONDITIONS, GRADE_WEIGHTS, LUMBAR_LEVELS
 from spinegrade.runtime.arrays import open_array
 from spinegrade.tables.files import read_table
 from spinegrade.tables.rois import ROIS
@@ -58,7 +58,7 @@ class Cells:
     ``table``: study, condition, level, side, grade (Int64, null: missing), fold (Int64,
     null: a new study). ``rows``: for each roi set the place (n,) of the cell's crop in its
     store, -1 where it has none. ``condition`` and ``level`` (n,) int64 are places in
-    ``names.CONDITIONS`` and ``names.LUMBAR_LEVELS``.
+    ``CONDITIONS`` and ``LUMBAR_LEVELS``.
     """
 
     table: pd.DataFrame
@@ -175,7 +175,7 @@ def log_prior(table: pd.DataFrame) -> NDArray[np.float32]:
         graded["grade"].to_numpy(np.int64),
     )
     np.add.at(counts, places, 1)
-    return np.log([grade_prior(by_level) for by_level in counts]).astype(np.float32)
+    return np.log([grade_prior(by_level, GRADE_WEIGHTS) for by_level in counts]).astype(np.float32)
 
 
 def loss_weights(table: pd.DataFrame) -> NDArray[np.float32]:

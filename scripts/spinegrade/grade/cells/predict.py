@@ -15,8 +15,8 @@ from spinegrade.grade.cells.batches import BatchReader
 from spinegrade.grade.cells.cells import CELL_KEY, Opened, open_inputs
 from spinegrade.grade.cells.looks import build_network, predict_cells
 from spinegrade.grade.cells.settings import Settings
-from spinegrade.names import PROBABILITY_COLUMNS
 from spinegrade.tables.files import check_table, empty_table
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 from spinegrade.tables.predictions import PREDICTIONS
 from spinegrade.training.fold_models import FoldModels
 from spinegrade.training.jobs import Answers

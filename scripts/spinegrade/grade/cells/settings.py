@@ -19,7 +19,7 @@ from spinegrade.learner_settings import (
 )
 from spinegrade.losses.registry import LOSSES
 from spinegrade.models.registry import MODELS
-from spinegrade.targets import TARGETS
+from spinegrade.regions.lumbar_mri import TARGETS
 
 PARTS = ("loss",)
 

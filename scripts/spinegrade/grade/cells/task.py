@@ -18,6 +18,7 @@ from spinegrade.grade.cells.looks import build_network, predict_cells
 from spinegrade.grade.cells.settings import PARTS, Settings
 from spinegrade.losses.registry import build as build_loss
 from spinegrade.metrics.log_loss import mean_over_conditions
+from spinegrade.regions.lumbar_mri import GRADE_WEIGHTS
 from spinegrade.training.task import Moment
 
 
@@ -95,7 +96,7 @@ class CellTask:
         probabilities = predict_cells(network, self.reader, self.places, self.shapes, at,
                                       self.settings)  # fmt: skip
         condition = self.cells.condition[self.places]
-        return mean_over_conditions(probabilities, self.grades.numpy(), condition)
+        return mean_over_conditions(probabilities, self.grades.numpy(), condition, GRADE_WEIGHTS)
 
     def record(self) -> dict[str, Any]:
         """Nothing: the prior is among the weights."""

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from spinegrade.grade.levels.sequence_store import SequenceStore
 from spinegrade.grade.views.crop_store import CropStore
 from spinegrade.grade.views.samples import Batch, Group, crop_places, grades_of
-from spinegrade.grader_layout import MISSING_GRADE, SIDED_CONDITIONS, VIEWS
-from spinegrade.names import LUMBAR_LEVELS
+from spinegrade.regions.lumbar_mri import LUMBAR_LEVELS
+from spinegrade.regions.lumbar_views import MISSING_GRADE, SIDED_CONDITIONS, VIEWS
 from spinegrade.sequences import JITTERS
 
 # Places in SIDED_CONDITIONS of what axial slices show, and where a table says that it is graded.

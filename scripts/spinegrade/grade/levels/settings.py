@@ -13,8 +13,8 @@ from spinegrade.grade.views.settings import (
     check_network,
     crop_needs,
 )
-from spinegrade.grader_layout import SIDED_CONDITIONS
 from spinegrade.learner_settings import House, Needs, refuse_unknown
+from spinegrade.regions.lumbar_views import SIDED_CONDITIONS
 
 
 @dataclass(frozen=True)

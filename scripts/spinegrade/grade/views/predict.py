@@ -15,10 +15,10 @@ from spinegrade.grade.views.rows import PlainLook, logits_of
 from spinegrade.grade.views.samples import Samples
 from spinegrade.grade.views.settings import CropSettings, Settings
 from spinegrade.grade.views.stores import Opened, open_inputs, samples_of
-from spinegrade.grader_layout import cell_of
 from spinegrade.models.registry import build
-from spinegrade.names import PROBABILITY_COLUMNS
+from spinegrade.regions.lumbar_views import cell_of
 from spinegrade.tables.files import check_table, empty_table
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 from spinegrade.tables.predictions import PREDICTIONS
 from spinegrade.training.fold_models import FoldModels
 from spinegrade.training.jobs import Answers

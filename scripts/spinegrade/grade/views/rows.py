@@ -13,9 +13,9 @@ from spinegrade.crop_shape import CropShape
 from spinegrade.grade.views.looks import mirrored_columns
 from spinegrade.grade.views.samples import Batch, Samples
 from spinegrade.grade.views.settings import CropSettings
-from spinegrade.grader_layout import SIDED_CONDITIONS
 from spinegrade.metrics.log_loss import mean_over_conditions
-from spinegrade.names import CONDITIONS
+from spinegrade.regions.lumbar_mri import CONDITIONS, GRADE_WEIGHTS
+from spinegrade.regions.lumbar_views import SIDED_CONDITIONS
 from spinegrade.training.task import Moment
 
 PlainLook = Callable[[Batch, CropSettings, Mapping[str, CropShape], str], dict[str, Tensor]]
@@ -60,4 +60,6 @@ def graded_loss(logits: NDArray[np.float64], samples: Samples) -> float:
     graded = samples.grades >= 0
     condition = np.array([CONDITIONS.index(name) for name, _ in SIDED_CONDITIONS])
     of_cell = condition[samples.places()[..., 0][graded]]
-    return mean_over_conditions(probabilities[graded], samples.grades[graded], of_cell)
+    return mean_over_conditions(
+        probabilities[graded], samples.grades[graded], of_cell, GRADE_WEIGHTS
+    )

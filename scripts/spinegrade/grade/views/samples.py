@@ -15,8 +15,8 @@ from torch import Tensor
 
 from spinegrade.grade.views.crop_store import CropStore
 from spinegrade.grade.views.settings import CONDITION_OF, Settings
-from spinegrade.grader_layout import MISSING_GRADE, SIDED_CONDITIONS
-from spinegrade.names import LUMBAR_LEVELS
+from spinegrade.regions.lumbar_mri import LUMBAR_LEVELS
+from spinegrade.regions.lumbar_views import MISSING_GRADE, SIDED_CONDITIONS
 
 _LEVEL_PLACE = {level: place for place, level in enumerate(LUMBAR_LEVELS)}
 

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from spinegrade.crop_shape import CropShape
-from spinegrade.grader_layout import SIDED_CONDITIONS, VIEWS
 from spinegrade.learner_settings import (
     House,
     LearnerSettings,
@@ -22,7 +21,8 @@ from spinegrade.learner_settings import (
 )
 from spinegrade.losses.registry import LOSSES
 from spinegrade.models.registry import MODELS
-from spinegrade.names import FORAMINAL, SPINAL, SUBARTICULAR
+from spinegrade.regions.lumbar_mri import FORAMINAL, SPINAL, SUBARTICULAR
+from spinegrade.regions.lumbar_views import SIDED_CONDITIONS, VIEWS
 
 PARTS = ("loss",)
 

@@ -14,7 +14,7 @@ from spinegrade.grade.volumes.canvas import CanvasGeometry, to_mask
 from spinegrade.grade.volumes.settings import Settings
 from spinegrade.metrics import points as measure
 from spinegrade.metrics.points import CELL, MM, STACK, affines_of, share
-from spinegrade.names import mirrored
+from spinegrade.regions.region import mirrored
 from spinegrade.volumes import Stack
 
 WITHIN_PX = (1, 2, 5)

@@ -18,10 +18,10 @@ from spinegrade.grade.volumes.settings import Settings
 from spinegrade.grade.volumes.store import Volumes
 from spinegrade.keypoint_rows import keypoint_table, no_series, point_rows, rejected_table
 from spinegrade.models.registry import build
-from spinegrade.names import PROBABILITY_COLUMNS
 from spinegrade.runtime.progress import progress
 from spinegrade.tables.files import check_table, empty_table
 from spinegrade.tables.keypoints import KEYPOINTS
+from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS
 from spinegrade.tables.predictions import PREDICTIONS
 from spinegrade.tables.rejected import REJECTED
 from spinegrade.training.fold_models import Cohort, FoldModels

@@ -15,8 +15,9 @@ from spinegrade.geometry.affine import to_pixels as solve_affine
 from spinegrade.geometry.procrustes import generalised_procrustes
 from spinegrade.grade.volumes.canvas import FRAME_PX, CanvasGeometry, check_slices, on_canvas
 from spinegrade.grade.volumes.store import Volumes, key_of
+from spinegrade.regions.lumbar_mri import TARGETS
+from spinegrade.regions.region import Target
 from spinegrade.runtime.progress import progress
-from spinegrade.targets import TARGETS, Target
 from spinegrade.volumes import Stack
 
 TARGET_NAMES = ("foraminal", "canal")

@@ -17,7 +17,8 @@ from spinegrade.learner_settings import (
 )
 from spinegrade.losses.registry import LOSSES
 from spinegrade.models.registry import MODELS
-from spinegrade.targets import TARGETS, Target
+from spinegrade.regions.lumbar_mri import TARGETS
+from spinegrade.regions.region import Target
 
 PARTS = {
     "foraminal": ("heatmap", "points", "grade"),

@@ -21,6 +21,7 @@ from spinegrade.grade.volumes.settings import Settings
 from spinegrade.losses.registry import build as build_loss
 from spinegrade.metrics.log_loss import mean_over_conditions
 from spinegrade.models.registry import build as build_model
+from spinegrade.regions.lumbar_mri import GRADE_WEIGHTS
 from spinegrade.training.task import Moment
 
 
@@ -89,7 +90,8 @@ class VolumeTask:
             probabilities.append(seen.final.grades[0, graded])
             true.append(grades[graded])
         joined = np.concatenate(true)
-        return mean_over_conditions(np.concatenate(probabilities), joined, np.zeros_like(joined))
+        one = np.zeros_like(joined)
+        return mean_over_conditions(np.concatenate(probabilities), joined, one, GRADE_WEIGHTS)
 
     def record(self) -> dict[str, Any]:
         """Nothing: what prediction needs is in the settings."""

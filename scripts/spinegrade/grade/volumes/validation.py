@@ -13,9 +13,10 @@ from spinegrade.errors import SpinegradeError
 from spinegrade.grade.volumes.points import anatomies, point_errors, point_figures
 from spinegrade.grade.volumes.settings import Settings
 from spinegrade.metrics.cells import match
-from spinegrade.metrics.graded import graded_parts, labelled_cells, predicted_cells
-from spinegrade.metrics.rsna2024 import cell_sums
+from spinegrade.metrics.graded import labelled_cells, predicted_cells
+from spinegrade.metrics.score import cell_sums, graded_parts
 from spinegrade.metrics.study_bootstrap import StudyMeans, mean_interval
+from spinegrade.regions.region import Region, Target
 from spinegrade.runtime.files import atomic_path, read_json, write_json
 from spinegrade.tables.files import read_table, read_tables
 from spinegrade.tables.folds import FOLDS
@@ -24,7 +25,6 @@ from spinegrade.tables.labels import LABELS
 from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
 from spinegrade.tables.predictions import PREDICTIONS
 from spinegrade.tables.truth import TRUTH
-from spinegrade.targets import Target
 from spinegrade.volumes import load_stacks
 
 _LOGGER = logging.getLogger("spinegrade")
@@ -34,6 +34,7 @@ def grade_figures(
     target: Target,
     labels: pd.DataFrame,
     predictions: pd.DataFrame,
+    region: Region,
     resamples: int,
     seed: int,
     floor: dict[str, Any] | None = None,
@@ -41,19 +42,19 @@ def grade_figures(
     """Weighted log losses of ``predictions`` over the labelled cells that they cover.
 
     ``labels``: a labels table; those of the target's condition in the predicted folds' studies.
-    Each part (the condition, and any-severe for the canal) is the competition's
-    (``metrics.rsna2024``) with its 95 % interval over studies, pooled, and by fold.
+    Each part of the region's score that the condition speaks for comes with its 95 % interval
+    over studies, pooled, and by fold.
     ``unpredicted_cells`` counts labelled cells without a prediction, whose share in a score
     is the ensemble's to fill. ``floor``: a phantom's floor.json; ``ratio_to_floor`` is the pooled
     loss over its realised part.
     """
     covered = predicted_cells(labels, predictions)
-    cells, (probabilities,) = match(covered, predictions)
+    cells, (probabilities,) = match(region, covered, predictions)
     sums = cell_sums(cells, probabilities)
     fold_of = predictions.drop_duplicates("study").set_index("study")["fold"]
     folds = fold_of.loc[list(cells.studies)].to_numpy(int)
     pooled, by_fold = {}, {int(fold): {} for fold in np.unique(folds)}
-    for part, column in graded_parts([target.condition]).items():
+    for part, column in graded_parts(region, [target.condition]).items():
         means = StudyMeans(sums.loss[:, column], sums.weight[:, column])
         interval = mean_interval(means, resamples, seed).as_dict()
         pooled[part] = {name: round(value, 9) for name, value in interval.items()}
@@ -116,6 +117,7 @@ def measure_grader(
     summary_path: str,
     resamples: int,
     seed: int,
+    region: Region,
 ) -> None:
     """Write the errors of all points, and a summary of grades and points.
 
@@ -147,7 +149,9 @@ def measure_grader(
             grades[looks] = points[looks] = None
             continue
         check_folds(predictions, folds, path)
-        grades[looks] = grade_figures(settings.points, labels, predictions, resamples, seed, floor)
+        grades[looks] = grade_figures(
+            settings.points, labels, predictions, region, resamples, seed, floor
+        )
         errors = point_errors(keypoints, landmarks, stacks, settings, anatomy)
         points[looks] = point_report(errors)
         parts.append(errors.assign(looks=looks))

@@ -18,7 +18,8 @@ from spinegrade.localise.coordinates.network import settings_of_model as of_plac
 from spinegrade.localise.coordinates.regress import regress
 from spinegrade.localise.coordinates.samples import Look
 from spinegrade.losses.sequence_terms import soft_places
-from spinegrade.names import LUMBAR_LEVELS, SUBARTICULAR, Cell
+from spinegrade.regions.lumbar_mri import LUMBAR_LEVELS, SUBARTICULAR
+from spinegrade.regions.region import Cell
 from spinegrade.training.precision import autocast, dtype_of
 from spinegrade.training.record import FoldModel
 from spinegrade.volumes import Stack

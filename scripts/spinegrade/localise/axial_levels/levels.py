@@ -17,7 +17,8 @@ from spinegrade.localise.axial_levels.settings import Settings
 from spinegrade.localise.coordinates.frames import Frame, nearest_places
 from spinegrade.localise.coordinates.samples import Look, add_look, points_in, stacks_by_study
 from spinegrade.losses.sequence_terms import IGNORED
-from spinegrade.names import LUMBAR_LEVELS, SUBARTICULAR, Cell
+from spinegrade.regions.lumbar_mri import LUMBAR_LEVELS, SUBARTICULAR
+from spinegrade.regions.region import Cell
 from spinegrade.volumes import Stack
 
 # Slices this far from a point are still of its level; what those beyond are worth.

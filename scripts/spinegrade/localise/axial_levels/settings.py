@@ -15,7 +15,8 @@ from spinegrade.learner_settings import (
 )
 from spinegrade.localise.coordinates.settings import FrameSettings, check_frames
 from spinegrade.losses.registry import LOSSES
-from spinegrade.targets import TARGETS, Target
+from spinegrade.regions.lumbar_mri import TARGETS
+from spinegrade.regions.region import Target
 
 PARTS = ("level", "side", "place")
 

@@ -18,7 +18,7 @@ from spinegrade.localise.coordinates.samples import (
     stacks_by_study,
     whole_look,
 )
-from spinegrade.names import Cell
+from spinegrade.regions.region import Cell
 from spinegrade.runtime.progress import progress
 from spinegrade.sampled_slices import half_of_entries, sampled_indices
 from spinegrade.training.fold_models import FoldModels

@@ -21,8 +21,8 @@ from spinegrade.geometry.planes import nearest_stack
 from spinegrade.keypoint_rows import no_series, point_rows, rejection
 from spinegrade.learner_settings import refuse_unknown
 from spinegrade.localise.coordinates.samples import stacks_by_study
-from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL, SUBARTICULAR, Cell
-from spinegrade.targets import TARGETS
+from spinegrade.regions.lumbar_mri import FORAMINAL, LUMBAR_LEVELS, SPINAL, SUBARTICULAR, TARGETS
+from spinegrade.regions.region import Cell
 from spinegrade.training.fold_models import Cohort, FoldModels
 from spinegrade.training.jobs import Found
 from spinegrade.volumes import Stack

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from spinegrade.errors import SpinegradeError
 from spinegrade.localise.coordinates.frames import Frame, nearest_places
 from spinegrade.localise.coordinates.settings import Settings
-from spinegrade.names import Cell
-from spinegrade.targets import Target
+from spinegrade.regions.region import Cell, Target
 from spinegrade.volumes import Stack
 
 _LOGGER = logging.getLogger("spinegrade")

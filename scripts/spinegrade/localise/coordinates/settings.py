@@ -18,8 +18,8 @@ from spinegrade.learner_settings import (
 )
 from spinegrade.losses.registry import LOSSES
 from spinegrade.models.registry import MODELS
-from spinegrade.names import LUMBAR_LEVELS, Cell
-from spinegrade.targets import TARGETS, Target
+from spinegrade.regions.lumbar_mri import LUMBAR_LEVELS, TARGETS
+from spinegrade.regions.region import Cell, Target
 
 PARTS = ("loss",)
 

@@ -16,7 +16,7 @@ from spinegrade.localise.heatmap.inference import look
 from spinegrade.localise.heatmap.levels import LevelPlace, level_places
 from spinegrade.localise.heatmap.offsets import mean_offsets
 from spinegrade.localise.heatmap.samples import stacks_by_study
-from spinegrade.names import SPINAL
+from spinegrade.regions.lumbar_mri import SPINAL
 from spinegrade.runtime.progress import progress
 from spinegrade.training.fold_models import FoldModels
 from spinegrade.training.jobs import Found

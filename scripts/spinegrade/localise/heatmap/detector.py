@@ -15,7 +15,7 @@ from spinegrade.localise.heatmap.offsets import Offsets
 from spinegrade.localise.heatmap.settings import Settings
 from spinegrade.localise.heatmap.steps import Steps
 from spinegrade.models.registry import build
-from spinegrade.targets import Target
+from spinegrade.regions.region import Target
 from spinegrade.training.record import FoldModel
 
 

@@ -20,8 +20,8 @@ from spinegrade.localise.heatmap.levels import (
 from spinegrade.localise.heatmap.offsets import mean_offsets
 from spinegrade.localise.heatmap.samples import grid_of, stacks_by_study
 from spinegrade.localise.heatmap.steps import mean_steps
+from spinegrade.regions.region import Target
 from spinegrade.runtime.progress import progress
-from spinegrade.targets import Target
 from spinegrade.training.fold_models import FoldModels
 from spinegrade.training.jobs import Found
 from spinegrade.volumes import Stack

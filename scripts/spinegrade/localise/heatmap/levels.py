@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from spinegrade.geometry.affine import Affine, to_pixels
 from spinegrade.localise.heatmap.offsets import Offsets, middles
-from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL
+from spinegrade.regions.lumbar_mri import FORAMINAL, LUMBAR_LEVELS, SPINAL
 
 # How far another sequence's word on a level may be off (twice what was measured on phantoms),
 # and how little a place counts that it speaks against: heatmaps that all contradict it clearly

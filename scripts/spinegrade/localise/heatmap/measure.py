@@ -10,11 +10,11 @@ import pandas as pd
 
 from spinegrade.errors import SpinegradeError
 from spinegrade.metrics.points import CELL, WITHIN_MM, affines_of, point_errors, point_figures
+from spinegrade.regions.lumbar_mri import TARGETS
 from spinegrade.runtime.files import atomic_path, write_json
 from spinegrade.tables.files import read_tables
 from spinegrade.tables.keypoints import KEYPOINTS
 from spinegrade.tables.located_landmarks import LOCATED_LANDMARKS
-from spinegrade.targets import TARGETS
 from spinegrade.volumes import load_stacks
 
 

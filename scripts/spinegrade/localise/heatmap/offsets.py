@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from spinegrade.names import FORAMINAL, LUMBAR_LEVELS, SPINAL
+from spinegrade.regions.lumbar_mri import FORAMINAL, LUMBAR_LEVELS, SPINAL
 
 Offsets = Mapping[str, Sequence[float]]
 _MM = ["x_mm", "y_mm", "z_mm"]

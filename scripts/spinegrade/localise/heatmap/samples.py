@@ -15,9 +15,9 @@ from spinegrade.geometry.affine import to_pixels
 from spinegrade.geometry.planes import nearest_slice
 from spinegrade.localise.heatmap.grids import Grid, axial_crop, sagittal_grid
 from spinegrade.localise.heatmap.settings import Settings
-from spinegrade.names import SPINAL
+from spinegrade.regions.lumbar_mri import SPINAL
+from spinegrade.regions.region import Target
 from spinegrade.runtime.progress import progress
-from spinegrade.targets import Target
 from spinegrade.volumes import Stack
 
 _LOGGER = logging.getLogger("spinegrade")

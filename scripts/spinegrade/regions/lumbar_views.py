@@ -3,7 +3,7 @@
 Axes always come in the order study, sided condition, level, slice, channel, y, x; an array that
 lacks one of them leaves it out. A *sided condition* is a condition on a side, in the order of
 ``SIDED_CONDITIONS``: canal, left and right foraminal, left and right subarticular; a level one of
-``names.LUMBAR_LEVELS``. A grader of some sided conditions holds those alone, in this order.
+``LUMBAR_LEVELS``. A grader of some sided conditions holds those alone, in this order.
 
 ===================  ====================================================  =====================
 array                shape                                                 of
@@ -29,7 +29,8 @@ the feet (sagittal) or to the back (axial), x to the back (sagittal) or to the p
 
 from __future__ import annotations
 
-from spinegrade.names import LUMBAR_CELLS, LUMBAR_LEVELS, Cell
+from spinegrade.regions.lumbar_mri import LUMBAR_CELLS, LUMBAR_LEVELS
+from spinegrade.regions.region import Cell
 
 SIDED_CONDITIONS = tuple(dict.fromkeys((cell.condition, cell.side) for cell in LUMBAR_CELLS))
 """The five (condition, side) in the order of train.csv's columns."""
