@@ -14,12 +14,14 @@ help: ## show these lines
 env: $(VENV)/.ready ## make the pinned environment in .venv
 
 # torch first and by pip, with its companions pinned, so that nothing later can replace it;
-# the rest by uv, which resolves and unpacks in seconds.
-$(VENV)/.ready: requirements.txt requirements-dev.txt
+# the rest by uv, which resolves and unpacks in seconds. The package itself last, as it lies here: it
+# can be imported, and the command spinegrade is there.
+$(VENV)/.ready: requirements.txt requirements-dev.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH: install Python 3.11 or name another with make PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements-dev.txt uv torch torchvision
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
 demo: env ## run the main job on the embedded lumbar phantom cohort
