@@ -14,7 +14,7 @@ from spinegrade.runtime.stage import run_stage
 
 
 def main(job):
-    """Combine the classifiers' predictions; nothing is fitted."""
+    """Combine the graders' predictions; nothing is fitted."""
     pairs = zip(job.params.members, job.input.oof, job.input.new, strict=True)
     outside = zip(job.params.outside.items(), job.input.outside, strict=True)
     inputs = EnsembleInputs(

@@ -9,7 +9,7 @@ from spinegrade.runtime.stage import run_stage
 
 
 def main(job):
-    """Fit the ensemble on the classifiers' out-of-fold predictions."""
+    """Fit the ensemble on the graders' out-of-fold predictions."""
     pairs = zip(job.params.members, job.input.oof, job.input.new, strict=True)
     outside = zip(job.params.outside.items(), job.input.outside, strict=True)
     inputs = EnsembleInputs(

@@ -50,7 +50,7 @@ class Board:
         return self.spoken.any(axis=0)
 
     def predictions(self, probabilities: np.ndarray, name: str) -> pd.DataFrame:
-        """A predictions table of ``probabilities`` (n, 3) under the classifier ``name``."""
+        """A predictions table of ``probabilities`` (n, 3) under the grader ``name``."""
         table = self.table.copy()
         table[list(self.region.probability_columns)] = probabilities
         fold = pd.array(self.fold, dtype="Int64")
@@ -93,7 +93,7 @@ def _check_folds(table: pd.DataFrame, expected: np.ndarray, what: str) -> None:
         raise SpinegradeError(
             f"{what}: {name_row(table, row)} was predicted for fold {fold[row]:g} but its study "
             f"is in fold {expected[row]} ({NO_FOLD}: none); such a prediction may have been "
-            "trained on the study: rerun the classifier with the present folds",
+            "trained on the study: rerun the grader with the present folds",
             code="PREDICTION_OF_ANOTHER_FOLD",
         )
 
@@ -105,11 +105,11 @@ def gather(
     classifiers: dict[str, pd.DataFrame],
     region: Region,
 ) -> Board:
-    """Put the labels, the prior and every classifier's predictions on a board.
+    """Put the labels, the prior and every grader's predictions on a board.
 
     ``fold_of``: Int64 fold by study id for every study, null for those in no fold;
     ``prior``: predictions that cover every cell; ``classifiers``: out-of-fold and new
-    predictions together, by name. Cells that a classifier did not predict are filled with
+    predictions together, by name. Cells that a grader did not predict are filled with
     the prior and marked in ``filled``; a condition that it never predicts is not served.
 
     Raises SpinegradeError, with the row named, for unknown studies or cells, repeated rows,
@@ -130,7 +130,7 @@ def gather(
     members = (PRIOR, *classifiers)
     values = np.full((len(members), count, 3), np.nan)
     for row, name, member in zip(values, members, (prior, *classifiers.values()), strict=True):
-        what = name if name == PRIOR else f"classifier {name}"
+        what = name if name == PRIOR else f"grader {name}"
         place = _places(member, studies, region, what)
         _check_folds(member, fold[place], what)
         row[place] = checked_probabilities(member, region, what)
@@ -148,7 +148,7 @@ def gather(
 
 
 def count_filled(board: Board) -> dict[str, dict[str, int]]:
-    """How many cells of each classifier and served condition the prior stands in for."""
+    """How many cells of each grader and served condition the prior stands in for."""
     return {
         name: {
             condition: int(board.filled[row, board.condition == code].sum())

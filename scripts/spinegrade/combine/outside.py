@@ -256,7 +256,7 @@ def read_outside(
     region: Region,
     compare_folds: bool = True,
 ) -> pd.DataFrame:
-    """An outside table as predictions of the classifier ``name``.
+    """An outside table as predictions of the grader ``name``.
 
     ``fold_of``: Int64 fold by study id for every study, null for those in no fold. A table
     without the column ``fold`` is taken as out of fold. With it each row's fold must be its

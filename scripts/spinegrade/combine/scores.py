@@ -33,9 +33,9 @@ def labelled_cells(board: Board) -> tuple[LabelledCells, np.ndarray]:
 
 
 def equal_mix(board: Board, blend: str = "probabilities") -> np.ndarray:
-    """The plain mean (n, 3), in the ensemble's blend, of the classifiers that serve a condition.
+    """The plain mean (n, 3), in the ensemble's blend, of the graders that serve a condition.
 
-    Where none does it is the prior; a cell that a classifier lacks counts as its prior.
+    Where none does it is the prior; a cell that a grader lacks counts as its prior.
     """
     mean = board.values[0].copy()
     for code in range(len(board.region.conditions)):
@@ -106,8 +106,8 @@ def score_report(
     ``probabilities`` (n, 3): the ensemble's, cross-fitted; ``in_sample`` (n, 3) or None when
     nothing was fitted; ``weights``: the content of weights.json; ``without``: by member the
     probabilities (n, 3) of an ensemble that lacks it, None where none was fitted.
-    ``equal_weights`` is the plain mean of the classifiers, in the ensemble's blend, without prior
-    or calibration. A classifier alone is scored on every labelled cell, the prior
+    ``equal_weights`` is the plain mean of the graders, in the ensemble's blend, without prior
+    or calibration. A grader alone is scored on every labelled cell, the prior
     standing in where it has none. Where the labels do not cover all three conditions there
     is no score: "scored" is false and "reason" says why.
     """

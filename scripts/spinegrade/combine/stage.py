@@ -82,7 +82,7 @@ class EnsembleOutputs:
 class EnsembleInputs(NamedTuple):
     """The paths of what is combined.
 
-    ``predictions``: the predictions tables (out-of-fold and new) of each classifier;
+    ``predictions``: the predictions tables (out-of-fold and new) of each grader;
     ``floor``: a phantom's floor.json; ``outside``: tables that others made, by name.
     """
 
@@ -94,22 +94,22 @@ class EnsembleInputs(NamedTuple):
 
 
 def read_predictions(paths: Mapping[str, list[str]]) -> dict[str, pd.DataFrame]:
-    """Out-of-fold and new predictions of each classifier, joined, by its name.
+    """Out-of-fold and new predictions of each grader, joined, by its name.
 
-    Raises SpinegradeError for a table that holds another classifier's rows and for a name
+    Raises SpinegradeError for a table that holds another grader's rows and for a name
     that the ensemble uses itself.
     """
     tables = {}
     for name, files in paths.items():
         if name in (PRIOR, ENSEMBLE):
             raise SpinegradeError(
-                f"a classifier may not be called {name!r}; rename it", code="MEMBER_NAME_TAKEN"
+                f"a grader may not be called {name!r}; rename it", code="MEMBER_NAME_TAKEN"
             )
         table = read_tables(files, PREDICTIONS)
         strangers = sorted(set(table["classifier"]) - {name})
         if strangers:
             raise SpinegradeError(
-                f"{', '.join(map(str, files))}: expected rows of classifier {name!r} only, found "
+                f"{', '.join(map(str, files))}: expected rows of grader {name!r} only, found "
                 f"{strangers}; rerun the rule that made it",
                 code="PREDICTIONS_OF_ANOTHER",
             )
@@ -124,7 +124,7 @@ def _with_outside(
     region: Region,
     compare_folds: bool = True,
 ) -> dict[str, pd.DataFrame]:
-    """The classifiers' tables and, after them, those that others made."""
+    """The graders' tables and, after them, those that others made."""
     made = {
         name: read_outside(name, table, fold_of, region, compare_folds)
         for name, table in outside.items()
@@ -154,7 +154,7 @@ def _write(
         alone = int((filled["source"] == PRIOR).sum())
         _LOGGER.warning(
             "%d of %d cells hold the prior alone: no member with a weight graded them; filled with "
-            "the prior, by classifier: %s (see filled.csv)",
+            "the prior, by grader: %s (see filled.csv)",
             *(alone, len(board.fold), counts),
         )
     with atomic_path(outputs.filled) as temporary:

@@ -1,4 +1,4 @@
-"""Contact sheets: what the classifiers see, by condition and grade."""
+"""Contact sheets: what the graders see, by condition and grade."""
 
 from __future__ import annotations
 

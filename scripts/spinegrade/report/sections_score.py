@@ -179,7 +179,7 @@ def _floor_levels(data: RunData, scored: Scored) -> pd.DataFrame | None:
 
 
 def _members(data: RunData, scored: Scored) -> Table:
-    """Scores of the run, of each classifier alone and of the prior, by part."""
+    """Scores of the run, of each grader alone and of the prior, by part."""
     rows = [("this run", {part: interval.value for part, interval in scored.run.items()})]
     rows += [(f"{name} alone", parts) for name, parts in data.score["classifiers"].items()]
     rows.append(("prior", {part: interval.value for part, interval in scored.prior.items()}))
@@ -189,7 +189,7 @@ def _members(data: RunData, scored: Scored) -> Table:
     return Table(
         ["", *figures_score.PART_WORDS.values()],
         [[name, *(f"{values[part]:.3f}" for part in parts)] for name, values in rows],
-        "The score and its parts. A classifier alone takes the prior where it has no prediction.",
+        "The score and its parts. A grader alone takes the prior where it has no prediction.",
     )
 
 
