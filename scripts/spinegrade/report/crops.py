@@ -19,6 +19,8 @@ from spinegrade.tables.rois import ROIS
 
 COLUMNS = 12
 LONGEST_PX = 112
+# Smaller crops are enlarged: their labels need the room.
+SHORTEST_PX = 80
 GAP_PX = 4
 LABEL_PX = 16
 
@@ -36,10 +38,12 @@ def read_crops(tables: list[str], arrays: list[str]) -> pd.DataFrame:
 
 def _middle_slice(array: np.memmap, row: int) -> np.ndarray:
     crop = array[row, array.shape[1] // 2]
-    scale = LONGEST_PX / max(crop.shape)
-    if scale < 1.0:
+    longest = max(crop.shape)
+    scale = min(max(longest, SHORTEST_PX), LONGEST_PX) / longest
+    if scale != 1.0:
         size = (max(round(crop.shape[1] * scale), 1), max(round(crop.shape[0] * scale), 1))
-        crop = cv2.resize(np.asarray(crop), size, interpolation=cv2.INTER_AREA)
+        how = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_CUBIC
+        crop = cv2.resize(np.asarray(crop), size, interpolation=how)
     return np.asarray(crop, np.uint8)
 
 
