@@ -24,7 +24,8 @@ import pandas as pd  # noqa: E402
 from spinegrade.regions.lumbar_mri import LUMBAR_MRI  # noqa: E402
 from spinegrade.combine.blend import BLENDS  # noqa: E402
 from spinegrade.combine.board import Board, gather  # noqa: E402
-from spinegrade.combine.combine import FitSettings, fit_combinations  # noqa: E402
+from spinegrade.combine.combine import fit_combinations  # noqa: E402
+from spinegrade.combine.settings import FitSettings  # noqa: E402
 from spinegrade.combine.prior import cross_fitted_prior  # noqa: E402
 from spinegrade.combine.scores import equal_mix, labelled_cells  # noqa: E402
 from spinegrade.metrics.score import score_cells  # noqa: E402

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from spinegrade.combine.blend import BLENDS, FLOOR, mix
 from spinegrade.combine.board import Board, gather
-from spinegrade.combine.combine import FitSettings, fit_combinations
+from spinegrade.combine.combine import fit_combinations
 from spinegrade.combine.fit import fit_calibration, fit_pruned, fit_weights
 from spinegrade.combine.objective import Objective, Problem
 from spinegrade.combine.prior import cross_fitted_prior
 from spinegrade.combine.scores import equal_mix, labelled_cells, score_report
+from spinegrade.combine.settings import FitSettings
 from spinegrade.combine.weights import apply_combinations, weights_dict
 from spinegrade.metrics.score import score_cells
 from spinegrade.regions.lumbar_mri import (

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from spinegrade.combine.blend import BLENDS
 from spinegrade.combine.board import Board, gather
-from spinegrade.combine.combine import FitSettings, fit_combinations
+from spinegrade.combine.combine import fit_combinations
 from spinegrade.combine.prior import cross_fitted_prior
 from spinegrade.combine.scores import score_report
+from spinegrade.combine.settings import FitSettings
 from spinegrade.kaggle_rsna2024 import CELL_BY_COLUMN, KAGGLE_GRADES
 from spinegrade.regions.lumbar_mri import CONDITIONS, FORAMINAL, LUMBAR_CELLS, LUMBAR_MRI, SPINAL
 from spinegrade.tables.prediction_columns import PROBABILITY_COLUMNS

@@ -8,13 +8,14 @@ import pytest
 from refusals import refused
 from spinegrade.combine.blend import calibrate, mix
 from spinegrade.combine.board import Board, count_filled, gather
-from spinegrade.combine.combine import FitSettings, fit_combinations
+from spinegrade.combine.combine import fit_combinations
 from spinegrade.combine.fit import fit_weights, problem_loss
 from spinegrade.combine.members import chosen_members
 from spinegrade.combine.objective import Objective, Problem
 from spinegrade.combine.prior import cross_fitted_prior, fit_prior
 from spinegrade.combine.provenance import trace
 from spinegrade.combine.scores import equal_mix, labelled_cells, score_report
+from spinegrade.combine.settings import FitSettings
 from spinegrade.combine.weights import apply_combinations, weights_dict
 from spinegrade.metrics.score import score_cells
 from spinegrade.regions.lumbar_mri import (

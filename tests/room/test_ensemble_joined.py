@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from refusals import refused
-from spinegrade.combine.combine import FitSettings
 from spinegrade.combine.outside import OutsideTable
+from spinegrade.combine.settings import FitSettings
 from spinegrade.combine.stage import (
     EnsembleInputs,
     EnsembleOutputs,

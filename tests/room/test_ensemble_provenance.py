@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from spinegrade.combine.board import gather
-from spinegrade.combine.combine import FitSettings, fit_combinations
+from spinegrade.combine.combine import fit_combinations
 from spinegrade.combine.outside import OutsideTable
 from spinegrade.combine.prior import cross_fitted_prior
 from spinegrade.combine.provenance import trace
+from spinegrade.combine.settings import FitSettings
 from spinegrade.combine.stage import (
     EnsembleInputs,
     EnsembleOutputs,

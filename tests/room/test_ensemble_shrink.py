@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 from spinegrade.combine.blend import BLENDS, calibrate, mix
 from spinegrade.combine.board import Board, gather
-from spinegrade.combine.combine import FitSettings, fit_combinations
+from spinegrade.combine.combine import fit_combinations
 from spinegrade.combine.objective import Objective, Problem
 from spinegrade.combine.prior import cross_fitted_prior
 from spinegrade.combine.scores import equal_mix, labelled_cells, score_report
+from spinegrade.combine.settings import FitSettings
 from spinegrade.combine.shrink import (
     STRENGTHS,
     along_calibration,

@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from spinegrade.combine.board import Board, count_filled, gather
-from spinegrade.combine.combine import FitSettings, fit_combinations
+from spinegrade.combine.combine import fit_combinations
 from spinegrade.combine.members import ENSEMBLE
 from spinegrade.combine.outside import OutsideTable, read_outside
 from spinegrade.combine.prior import PRIOR, cross_fitted_prior, prior_table
 from spinegrade.combine.provenance import Provenance, served_as_fitted, trace
 from spinegrade.combine.scores import score_report
+from spinegrade.combine.settings import FitSettings
 from spinegrade.combine.weights import apply_combinations, read_weights, weights_dict
 from spinegrade.errors import SpinegradeError
 from spinegrade.regions.region import Region

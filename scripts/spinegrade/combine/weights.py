@@ -9,7 +9,7 @@ import numpy as np
 
 from spinegrade.combine.blend import Combination
 from spinegrade.combine.board import Board
-from spinegrade.combine.combine import FitSettings, Fitted
+from spinegrade.combine.settings import FitSettings, Fitted
 from spinegrade.errors import SpinegradeError
 from spinegrade.regions.region import Region
 from spinegrade.runtime.files import read_json
