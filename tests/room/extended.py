@@ -22,6 +22,7 @@ from spinegrade.crop.settings import roi_set_from_config
 from spinegrade.learners import Crops, Learner, check_learners, learners_of
 from spinegrade.losses.registry import build as build_loss
 from spinegrade.models.registry import build as build_model
+from spinegrade.regions.lumbar_mri import LUMBAR_MRI
 from spinegrade.settings import check_settings
 from spinegrade.systems import check_systems, systems_of
 from spinegrade.tables.files import read_table
@@ -37,7 +38,7 @@ def checked(configs: list[str]) -> tuple[dict[str, Any], dict[str, Learner], Cro
     check_settings(config)
     learners = learners_of(config["learners"])
     blocks = config["crop"]["sets"]
-    sets = {name: roi_set_from_config(name, block) for name, block in blocks.items()}
+    sets = {name: roi_set_from_config(name, block, LUMBAR_MRI) for name, block in blocks.items()}
     crops = Crops(
         {name: block["conditions"] for name, block in blocks.items()},
         {name for name, one in sets.items() if one.in_plane.is_square},

@@ -194,15 +194,15 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
     ),
     "one detector's learning rate": (
         "workflow_config.yaml",
-        r"(sagittal_t2:\n(?:.*\n)*?.*learning_rate: )0\.004",
-        r"\g<1>0.003",
+        r"(sagittal_t2:\n(?:.*\n)*?.*learning_rate: )0\.003",
+        r"\g<1>0.002",
         # Its points guide the axial detector's levels.
         from_detectors(["sagittal_t2"], list(FOLDS), ["sagittal_t2", "axial_t2"]),
     ),
     "one classifier's epochs": (
         "workflow_config.yaml",
-        r"epochs: 40",
-        "epochs: 41",
+        r"epochs: 40, batch_size: 32",
+        "epochs: 41, batch_size: 32",
         from_classifiers("small"),
     ),
     "a key that only the inference of a detector uses": (
@@ -219,7 +219,7 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
     ),
     "how often trainings are saved and measured": (
         "workflow_config.yaml",
-        r"training: \{epochs: (70|40),",
+        r"training: \{epochs: (40),",
         r"training: {checkpoint_epochs: 3, validate_every: 2, epochs: \g<1>,",
         set(),
     ),
@@ -258,7 +258,7 @@ WHY: dict[str, list[str]] = {
     ],
     "one detector's learning rate": [
         "  train_localiser learner=sagittal_t2 fold=0,1,2: "
-        "learners.sagittal_t2.training.learning_rate was 0.004, is 0.003",
+        "learners.sagittal_t2.training.learning_rate was 0.003, is 0.002",
     ],
     "one classifier's epochs": [
         "  train_grader learner=small fold=0,1,2: learners.small.training.epochs was 40, is 41",
